@@ -1,0 +1,1910 @@
+/*
+ * portend - wait until TCP ports are occupied or free, find a port to bind,
+ *           and then become another program
+ *
+ * portend [-qv] [-t TIME] [-c TIME] TARGET... STATE [TARGET... STATE]...
+ *         [-- COMMAND [ARG]...]
+ * portend [-r] [[HOST:]PORT | [HOST:]LOW-HIGH]... find
+ *
+ * Exit status: 0 all reached or found; 1 not reached, or it could not be
+ * told; 2 bad usage; 126 COMMAND could not be run; 127 not found.
+ *
+ * What the code keeps, everywhere:
+ *
+ * - One loop (wait_for_all) around one ppoll(2) probes all addresses of all
+ *   targets at the same time, and it alone looks at the clock. Nothing else
+ *   in it blocks, so nothing can delay a deadline or another target.
+ * - A look-up runs in a child process, one for each address family, because
+ *   getaddrinfo(3) blocks for as long as a name server keeps silent. The
+ *   answer comes back through a pipe, in one atomic write. Children die with
+ *   portend (PR_SET_PDEATHSIG), are killed and reaped before it ends or
+ *   becomes COMMAND, and close the probes that they inherit: a probe is over
+ *   only when its last copy is closed.
+ * - A probe's socket is born quiet. With TCP_QUICKACK off the last ACK of the
+ *   handshake is held back for about 0.2 s, and with SO_LINGER {1, 0} any
+ *   close(2), that of a killed process too, sends a RST instead (tcp(7),
+ *   socket(7)): the server's accept(2) never sees the connection. Hence at
+ *   most BATCH probes are started before answers are read.
+ * - A target is judged by the strongest standing of its addresses. Only what
+ *   is known to say "nobody is there" counts as that; every other error says
+ *   nothing about the port, and it is asked again.
+ * - All descriptors are close-on-exec, 0 to 2 are never ours, the signal mask
+ *   is never touched, and a signal disposition that is changed is either
+ *   changed back or a handler, which execve(2) resets.
+ *
+ * This is free and unencumbered software released into the public domain.
+ */
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Constants, states and data */
+
+static const char version[] = "portend 1.0\n";
+
+enum {
+	EXIT_REACHED = 0,
+	EXIT_NOT_REACHED = 1,
+	EXIT_USAGE = 2,
+	EXIT_CANNOT_RUN = 126,
+	EXIT_NOT_FOUND = 127,
+	EXIT_SIGNAL = 128,          /* and the signal's number */
+};
+
+enum {
+	ADDRESSES_MAX = 48,         /* of one family of a name, as in musl */
+	BATCH = 64,                 /* probes started before answers are read */
+	ECHO_MAX = 255,             /* bytes of an argument in a message */
+	HOST_MAX = 254,             /* RFC 1035: 253, and a final dot */
+	LOOKUPS_MAX = 192,          /* at once: to end more takes too long */
+	PICKS_MAX = 4096,           /* tries for one port on several addresses */
+	POLLS_MAX = 2048,           /* probes and look-ups under way at once */
+	PORT_MAX = 65535,
+};
+
+/* Times are in nanoseconds, in an int64_t; twice FOREVER still fits. */
+enum {
+	MS = 1000000,
+	GRACE = 20 * MS,            /* for the answers of the last check */
+	SECOND = 1000 * MS,
+};
+#define FOREVER (INT64_MAX / 4)
+#define NEVER INT64_MAX
+
+enum state { NO_STATE, OCCUPIED, FREE, ASSERT_FREE, FIND };
+
+/* What is known of an address is kept as an errno, as one of getaddrinfo's
+ * EAI_ errors (all negative, and far from these two), or as one of these. */
+enum {
+	ACCEPTED = 0,
+	NO_ANSWER_YET = INT_MIN,
+	NO_LOOKUP_YET,
+};
+
+/* What that says of the port, from the weakest to the strongest. */
+enum standing {
+	UNREACHABLE,
+	REFUSED,
+	SILENT,
+	UNASKED,
+	UNTOLD,                     /* trouble of our own: nothing was learned */
+	HELD,                       /* silent, but bind(2) says in use */
+	ANSWERING,
+};
+
+enum outcome { WAITING, REACHED, FAILED, HOPELESS };
+
+union name {
+	sa_family_t family;
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;    /* its port is where that of in is */
+	struct sockaddr_un un;
+};
+
+struct address {
+	int fd;                     /* probe under way, port held; 0: none */
+	int slot;                   /* in polls, while a probe is under way */
+	int answer;                 /* of the last probe */
+	int64_t asked;              /* when that began; 0: never */
+	int64_t due;                /* earliest time of the next */
+	const char *zone;           /* interface, or NULL */
+	union name name;
+};
+
+struct lookup {                     /* the addresses of one family */
+	int family;                 /* to look up; 0: known without */
+	pid_t child;                /* looking up; 0: none */
+	int fd;                     /* pipe from child; 0: none */
+	int slot;                   /* in polls */
+	int answer;                 /* of the last that ended: 0, EAI_, errno */
+	int64_t asked;              /* when the last began; 0: never */
+	size_t count;
+	struct address *addresses;
+};
+
+struct target {
+	enum state state;
+	enum outcome outcome;
+	int low, high;              /* ports; equal but for find LOW-HIGH */
+	int told;                   /* answer of the last line of -v */
+	const char *given;          /* the argument */
+	const char *service;        /* its port, or the path of a socket */
+	struct lookup lookups[2];   /* IPv4 or Unix-domain; IPv6 */
+	struct address known[2];    /* addresses without a look-up */
+	char host[HOST_MAX + 1];    /* without brackets; "": none (find only) */
+};
+
+static struct target *targets;
+static size_t target_count;
+
+static struct {
+	int64_t timeout;
+	int64_t connect_timeout;
+	const char *time_given;     /* TIME of -t, or NULL */
+	const char *reserve_given;  /* -r as given, or NULL */
+	bool quiet, verbose;
+} options = { .timeout = FOREVER, .connect_timeout = 2 * (int64_t)SECOND };
+
+static const char synopsis[] =
+	"usage: portend [-qv] [-t TIME] [-c TIME] TARGET... STATE "
+	"[TARGET... STATE]... [-- COMMAND [ARG]...]\n"
+	"       portend [-r] [[HOST:]PORT | [HOST:]LOW-HIGH]... find\n";
+
+static const char help[] =
+	"\n"
+	"TARGET: HOST:PORT, [ADDRESS]:PORT, or a path; HOST is a name or address\n"
+	"STATE: occupied, free, or assert-free (one check, no waiting)\n"
+	"TIME: 5, .5, 1.5m, 250ms; s is the default, h and d the others\n"
+	"\n"
+	"  -t, --timeout TIME          give up after TIME; 0 checks once\n"
+	"  -c, --connect-timeout TIME  when no answer is silence (2 s)\n"
+	"  -r, --reserve               keep the port found from others a while\n"
+	"  -q, --quiet                 no message when a state is not reached\n"
+	"  -v, --verbose               a line whenever a target changes\n"
+	"  -h, --help                  print this\n"
+	"  -V, --version               print the version\n";
+
+/* Messages */
+
+/* True if all of text is written. A pipe without a reader is an error like
+ * any other: SIGPIPE is ignored for the moment. */
+static bool write_all(int fd, const char *text, size_t length)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, inherited;
+	ssize_t n = 0;
+	int error;
+
+	sigaction(SIGPIPE, &ignore, &inherited);
+	while (length && ((n = write(fd, text, length)) > 0 || errno == EINTR)) {
+		if (n > 0) {
+			text += n;
+			length -= n;
+		}
+	}
+	error = errno;
+	sigaction(SIGPIPE, &inherited, NULL);
+	errno = error;
+	return length == 0;
+}
+
+/* Appends what may come from the user: at most ECHO_MAX bytes of it, with ?
+ * for each control character, those of C0, DEL and, in UTF-8, C1. */
+static char *append_echo(char *to, const char *text)
+{
+	const char *end = text + strnlen(text, ECHO_MAX);
+
+	while (text < end) {
+		unsigned char c = *text++, next = *text;
+
+		if (c == 0xc2 && next >= 0x80 && next < 0xa0 && text < end)
+			text++;
+		else if (c >= ' ' && c != 0x7f) {
+			*to++ = c;
+			continue;
+		}
+		*to++ = '?';
+	}
+	return to;
+}
+
+/* Appends number to base 10 or 16, of at least so many digits, and a NUL. */
+static char *append_number(char *to, uint64_t number, unsigned base,
+	int digits)
+{
+	char reversed[20];
+	int n = 0;
+
+	while (number || n < digits) {
+		reversed[n++] = "0123456789abcdef"[number % base];
+		number /= base;
+	}
+	while (n)
+		*to++ = reversed[--n];
+	*to = '\0';
+	return to;
+}
+
+/* Writes the format to standard error, at once, so that several processes do
+ * not interleave. % stands for the next argument, echoed, & for it as it is.
+ */
+static void say(const char *format, ...)
+{
+	char text[8 * ECHO_MAX], *end = text;
+	va_list arguments;
+
+	va_start(arguments, format);
+	for (; *format; format++) {
+		if (*format == '%')
+			end = append_echo(end, va_arg(arguments, char *));
+		else if (*format == '&')
+			end = stpcpy(end, va_arg(arguments, char *));
+		else
+			*end++ = *format;
+	}
+	va_end(arguments);
+	write_all(STDERR_FILENO, text, end - text);
+}
+
+/* What an errno means, as musl has it; NULL if it is not one of these. All
+ * that its strerror(3) knows would be 2 KB. */
+static const char *error_text(int error)
+{
+	static const short errors[] = {
+		EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EBADF,
+		ECONNREFUSED, EHOSTUNREACH, EINVAL, EMFILE, ENETUNREACH,
+		ENFILE, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, ENOSPC,
+		ENOTCONN, ENOTDIR, EPERM, EPIPE, EPROTOTYPE,
+	};
+	const char *text =
+		"Permission denied\0" "Address not available\0"
+		"Address family not supported\0"
+		"Resource temporarily unavailable\0" "Bad file descriptor\0"
+		"Connection refused\0" "Host is unreachable\0"
+		"Invalid argument\0" "No file descriptors available\0"
+		"Network unreachable\0" "Too many open files in system\0"
+		"No buffer space available\0" "No such device\0"
+		"No such file or directory\0" "Exec format error\0"
+		"Out of memory\0" "No space left on device\0"
+		"Socket not connected\0" "Not a directory\0" "Operation not permitted\0"
+		"Broken pipe\0" "Protocol wrong type for socket";
+	static char number[] = "Error 4294967295";
+	size_t i;
+
+	for (i = 0; i < sizeof errors / sizeof *errors; i++) {
+		if (errors[i] == error)
+			return text;
+		text += strlen(text) + 1;
+	}
+	append_number(number + strlen("Error "), error, 10, 1);
+	return number;
+}
+
+static _Noreturn void die_usage(const char *what, const char *why)
+{
+	say("portend: %: %\n&", what, why, synopsis);
+	_exit(EXIT_USAGE);
+}
+
+static _Noreturn void die(const char *what, int error)
+{
+	say("portend: %: %\n", what, error_text(error));
+	_exit(EXIT_NOT_REACHED);
+}
+
+/* Memory, zeroed, until the end; without malloc(3), which would take more
+ * system calls for the little that is needed. */
+static void *allocate(size_t count, size_t size)
+{
+	void *memory = mmap(NULL, count * size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* Numbers and time */
+
+static int64_t clock_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);  /* cannot fail: the clock exists */
+	return (int64_t)t.tv_sec * SECOND + t.tv_nsec;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* How many digits the text begins with. */
+static int count_digits(const char *text)
+{
+	int n = 0;
+
+	while (isdigit((unsigned char)text[n]))
+		n++;
+	return n;
+}
+
+/* TIME: digits, with an optional fraction and unit. What is too long to
+ * represent is FOREVER; what is not 0 but shorter than 1 ns is 1 ns. */
+static int64_t parse_duration(const char *text)
+{
+	static const struct {
+		char name[4];
+		int32_t factor;
+	} units[] = {
+		{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 },
+		{ "h", 3600000 }, { "d", 86400000 }, { "", 0 },
+	}, *unit = units;
+	int whole = count_digits(text), fraction = 0, digits = 0;
+	const char *end = text + whole;
+	int64_t time = 0, scale;
+
+	if (*end == '.' && (fraction = count_digits(end + 1)))
+		end += 1 + fraction;
+	while (unit->factor && strcmp(end, unit->name) != 0)
+		unit++;
+	if (!unit->factor || whole + fraction == 0)
+		die_usage(text, "not a TIME, as 5, .5, 1.5m or 250ms");
+	scale = (int64_t)unit->factor * MS;
+	for (; whole > 0; whole--, text++) {
+		if (time > FOREVER / 10)
+			return FOREVER;
+		time = time * 10 + (*text - '0') * scale;
+		digits |= *text - '0';
+	}
+	for (text++; fraction > 0; fraction--, text++) {
+		scale /= 10;
+		time += (*text - '0') * scale;
+		digits |= *text - '0';
+	}
+	return time == 0 && digits ? 1 : smaller(time, FOREVER);
+}
+
+/* A port in decimal digits, or a service, which is looked up in services(5),
+ * without blocking. what is the argument to name where it is bad.
+ * getaddrinfo(3) by itself would take "+80" and " 80", too. Its answers are
+ * kept in a list: to free memory would cost 4 KB of code. */
+static int parse_port(const char *text, int lowest, const char *what)
+{
+	struct addrinfo hints = { .ai_family = AF_INET,
+		.ai_socktype = SOCK_STREAM }, *service;
+	static struct addrinfo *services;
+	const char *p = text;
+	int port;
+
+	if (!*text)
+		die_usage(what, "no port");
+	for (port = 0; isdigit((unsigned char)*p); p++)
+		port = smaller(port * 10 + (*p - '0'), PORT_MAX + 1);
+	if (*p) {
+		if (!isalnum((unsigned char)*text) ||
+		    getaddrinfo(NULL, text, &hints, &service) != 0)
+			die_usage(what, "no such port or service");
+		service->ai_next = services;
+		services = service;
+		return ntohs(((struct sockaddr_in *)service->ai_addr)->sin_port);
+	}
+	if (port < lowest || port > PORT_MAX)
+		die_usage(what, "a port is 1 to 65535");
+	return port;
+}
+
+/* Addresses in numbers, as RFC 5952 writes them. */
+
+static char *append_ipv4(char *to, const unsigned char *bytes)
+{
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		if (i)
+			*to++ = '.';
+		to = append_number(to, bytes[i], 10, 1);
+	}
+	return to;
+}
+
+/* RFC 5952: the first of the longest runs of two or more zero groups becomes
+ * "::", and ::ffff:0:0/96 ends in dotted decimal. */
+static char *append_ipv6(char *to, const unsigned char *bytes)
+{
+	int i, run = 0, first = 0, zeros = 1, groups = 8;
+
+	if (IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)bytes))
+		groups = 6;
+	for (i = 0; i < groups; i++) {
+		run = bytes[2 * i] | bytes[2 * i + 1] ? 0 : run + 1;
+		if (run > zeros) {
+			zeros = run;
+			first = i + 1 - run;
+		}
+	}
+	for (i = 0; i < groups; i++) {
+		if (zeros > 1 && i == first) {
+			*to++ = ':';
+			i += zeros - 1;
+			if (i == 7)
+				*to++ = ':';
+			continue;
+		}
+		if (i)
+			*to++ = ':';
+		to = append_number(to, bytes[2 * i] << 8 | bytes[2 * i + 1],
+			16, 1);
+	}
+	if (groups == 6) {
+		*to++ = ':';
+		to = append_ipv4(to, bytes + 12);
+	}
+	return to;
+}
+
+/* Of an IPv4 or IPv6 address; the text is good until the next call. */
+static const char *address_text(const union name *name)
+{
+	static char text[INET6_ADDRSTRLEN + sizeof "%4294967295"];
+	char *end;
+
+	if (name->family == AF_INET) {
+		end = append_ipv4(text, (const void *)&name->in.sin_addr);
+	} else {
+		end = append_ipv6(text, (const void *)&name->in6.sin6_addr);
+		if (name->in6.sin6_scope_id) {
+			*end++ = '%';
+			end = append_number(end, name->in6.sin6_scope_id,
+				10, 1);
+		}
+	}
+	*end = '\0';
+	return text;
+}
+
+/* Targets: parsing */
+
+/* How much of a name its family fills. */
+static socklen_t name_size(const union name *name)
+{
+	if (name->family == AF_INET)
+		return sizeof name->in;
+	return name->family == AF_INET6 ? sizeof name->in6 : sizeof name->un;
+}
+
+/* Makes room for the one address of its kind that is known without a look-up;
+ * returns its name, of the wildcard address. */
+static union name *set_address(struct target *target, int family)
+{
+	struct lookup *lookup = &target->lookups[family == AF_INET6];
+	struct address *address = &target->known[family == AF_INET6];
+
+	address->answer = NO_ANSWER_YET;
+	address->name.family = family;
+	address->name.in.sin_port = htons(target->low);
+	lookup->addresses = address;
+	lookup->count = 1;
+	return &address->name;
+}
+
+/* Makes it the loopback address of its family. */
+static void set_loopback(union name *name)
+{
+	if (name->family == AF_INET)
+		name->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	else
+		name->in6.sin6_addr = in6addr_loopback;
+}
+
+/* An IPv6 address with an optional zone (RFC 4007), which is an interface or
+ * its number. The interface may come later: each probe asks for it. */
+static void parse_ipv6(struct target *target)
+{
+	char *zone = strchr(target->host, '%');
+	union name *name = set_address(target, AF_INET6);
+	int valid;
+
+	if (zone)
+		*zone = '\0';
+	valid = inet_pton(AF_INET6, target->host, &name->in6.sin6_addr);
+	if (zone)
+		*zone++ = '%';
+	if (!valid || (zone && !*zone))
+		die_usage(target->given, "not an IPv6 address");
+	if (zone && zone[count_digits(zone)])
+		target->known[1].zone = zone;
+	else if (zone)
+		name->in6.sin6_scope_id = strtoul(zone, NULL, 10);
+}
+
+/* Copies the HOST of the argument; returns what follows its colon. An
+ * argument without a colon is all port: that is for find. */
+static const char *parse_host(struct target *target)
+{
+	const char *host = target->given, *colon = strrchr(host, ':'), *end;
+
+	if (!colon)
+		return host;
+	end = colon;
+	if (*host == '[') {
+		host++;
+		if (*--end != ']')
+			die_usage(target->given, "no :PORT behind ]");
+	} else if (memchr(host, ':', colon - host)) {
+		die_usage(target->given,
+			"an IPv6 address needs brackets: [::1]:80");
+	}
+	if (end <= host)
+		die_usage(target->given, "no host");
+	if (end - host > HOST_MAX)
+		die_usage(target->given, "the host name is too long");
+	memcpy(target->host, host, end - host);
+	return colon + 1;
+}
+
+/* Names are compared without regard to case, which is bit 0x20 of a letter; a
+ * final dot means the same. */
+static bool is_localhost(const char *host)
+{
+	const char *p = "localhost";
+
+	while (*p && (*host | 0x20) == *p) {
+		host++;
+		p++;
+	}
+	return !*p && (!*host || strcmp(host, ".") == 0);
+}
+
+/* Gives the host its address, or localhost its two (RFC 6761), or else has
+ * both families looked up. */
+static void parse_address(struct target *target)
+{
+	struct in_addr in;
+	int f;
+
+	if (target->given[0] == '[') {
+		parse_ipv6(target);
+	} else if (inet_pton(AF_INET, target->host, &in) == 1) {
+		set_address(target, AF_INET)->in.sin_addr = in;
+	} else if (is_localhost(target->host)) {
+		set_loopback(set_address(target, AF_INET));
+		set_loopback(set_address(target, AF_INET6));
+	} else {
+		for (f = 0; f < 2; f++) {
+			target->lookups[f].family = f ? AF_INET6 : AF_INET;
+			target->lookups[f].answer = NO_LOOKUP_YET;
+		}
+	}
+}
+
+static bool is_wildcard(const union name *name)
+{
+	if (name->family == AF_INET)
+		return name->in.sin_addr.s_addr == htonl(INADDR_ANY);
+	return name->family == AF_INET6 &&
+	       IN6_IS_ADDR_UNSPECIFIED(&name->in6.sin6_addr);
+}
+
+static bool is_unix(const struct target *target)
+{
+	return target->known[0].name.family == AF_UNIX;
+}
+
+static void parse_target(struct target *target, const char *word)
+{
+	int f;
+
+	target->given = word;
+	if (strchr(word, '/')) {
+		target->service = word;
+		if (strncmp(word, "unix:", 5) == 0)
+			target->service += 5;
+		if (strlen(target->service) >= sizeof target->known->name.un.sun_path)
+			die_usage(word, "too long for a socket's path");
+		stpcpy(set_address(target, AF_UNIX)->un.sun_path, target->service);
+		return;
+	}
+	target->service = parse_host(target);
+	if (!*target->host)
+		die_usage(word, "not HOST:PORT, a path or a STATE");
+	target->low = parse_port(target->service, 1, word);
+	parse_address(target);
+	/* To connect to the wildcard address is to connect to the loopback
+	 * one: fib_lookup in Linux's net/ipv4/route.c, tcp_v6_connect. */
+	for (f = 0; f < 2; f++)
+		if (is_wildcard(&target->known[f].name))
+			set_loopback(&target->known[f].name);
+}
+
+/* [HOST:]PORT or [HOST:]LOW-HIGH, for find. Without a host it is the wildcard
+ * address. */
+static void parse_range(struct target *target, const char *word)
+{
+	char low[sizeof "65535"] = "";
+	int digits;
+
+	target->given = word;
+	if (strchr(word, '/'))
+		die_usage(word, "find is for TCP ports");
+	target->service = parse_host(target);
+	digits = count_digits(target->service);
+	if (digits > 0 && digits < (int)sizeof low &&
+	    target->service[digits] == '-') {
+		memcpy(low, target->service, digits);
+		target->low = parse_port(low, 1, word);
+		target->high = parse_port(target->service + digits + 1, 1, word);
+		if (target->low > target->high)
+			die_usage(word, "LOW is above HIGH");
+	} else {
+		target->low = target->high = parse_port(target->service, 0, word);
+	}
+	if (*target->host)
+		parse_address(target);
+	else
+		set_address(target, AF_INET6);
+}
+
+/* Targets: look-ups in children */
+
+struct reply {                      /* of one look-up, in one atomic write */
+	int answer;
+	int count;
+	union reply_name {
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} names[ADDRESSES_MAX];
+};
+_Static_assert(sizeof(struct reply) <= PIPE_BUF, "pipe(7): atomic");
+
+static int open_count;              /* descriptors of ours: probes, look-ups */
+static rlim_t lookup_count;          /* look-ups under way */
+static struct rlimit inherited_limit;   /* rlim_max is 0 until it is raised */
+
+/* Raises the limit of open descriptors as far as it goes, once; true if that
+ * is of use. COMMAND gets the inherited one back. */
+static bool raise_limit(void)
+{
+	struct rlimit raised;
+
+	if (inherited_limit.rlim_max ||
+	    prlimit(0, RLIMIT_NOFILE, NULL, &inherited_limit) < 0)
+		return false;
+	raised = inherited_limit;
+	raised.rlim_cur = raised.rlim_max;
+	return prlimit(0, RLIMIT_NOFILE, &raised, NULL) == 0;
+}
+
+static void restore_limit(void)
+{
+	if (inherited_limit.rlim_max)
+		prlimit(0, RLIMIT_NOFILE, &inherited_limit, NULL);
+}
+
+/* Returns a TCP or Unix-domain socket, or -1 and sets errno. */
+static int open_socket(int family)
+{
+	const int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+	int fd = socket(family, type, 0);
+
+	if (fd < 0 && errno == EMFILE && raise_limit())
+		fd = socket(family, type, 0);
+	return fd;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd) {
+		close(*fd);
+		*fd = 0;
+		open_count--;
+	}
+}
+
+/* The addresses of both families, numbered from 0; NULL past the last. */
+static struct address *address_at(const struct target *target, size_t i)
+{
+	const struct lookup *lookup = target->lookups;
+
+	if (i < lookup->count)
+		return &lookup->addresses[i];
+	i -= lookup->count;
+	lookup++;
+	return i < lookup->count ? &lookup->addresses[i] : NULL;
+}
+
+static void close_addresses(struct target *target)
+{
+	struct address *address;
+	size_t i;
+
+	for (i = 0; (address = address_at(target, i)); i++)
+		close_fd(&address->fd);
+}
+
+/* Waits for the child, and for no other process: those are COMMAND's. */
+static void reap(struct lookup *lookup)
+{
+	while (waitpid(lookup->child, NULL, 0) < 0 && errno == EINTR)
+		;
+	lookup->child = 0;
+	lookup_count--;
+}
+
+/* Ends what so many targets have under way: probes and look-ups. All children
+ * are killed before the first is waited for, so that they end side by side. */
+static void close_targets(struct target *first, size_t count)
+{
+	struct target *target, *end = first + count;
+	struct lookup *lookup;
+
+	for (target = first; target < end; target++) {
+		close_addresses(target);
+		for (lookup = target->lookups; lookup < target->lookups + 2; lookup++) {
+			close_fd(&lookup->fd);
+			if (lookup->child)
+				kill(lookup->child, SIGKILL);
+		}
+	}
+	for (target = first; target < end; target++)
+		for (lookup = target->lookups; lookup < target->lookups + 2; lookup++)
+			if (lookup->child)
+				reap(lookup);
+}
+
+/* The child: it writes the addresses of a host to fd, and ends. */
+static _Noreturn void lookup_child(const struct target *target, int family,
+	int fd)
+{
+	struct addrinfo hints = { .ai_family = family }, *list = NULL;
+	struct reply reply = { 0 };
+	union reply_name *last;
+	int i;
+
+	hints.ai_socktype = SOCK_STREAM;
+	reply.answer = getaddrinfo(target->host, NULL, &hints, &list);
+	for (; list && reply.count < ADDRESSES_MAX; list = list->ai_next) {
+		last = &reply.names[reply.count];
+		memcpy(last, list->ai_addr, list->ai_addrlen);
+		for (i = 0; memcmp(&reply.names[i], last, sizeof *last); i++)
+			;
+		if (i == reply.count)   /* hosts(5) may list it twice */
+			reply.count++;
+	}
+	_exit(write(fd, &reply, sizeof reply) != sizeof reply);
+}
+
+/* Starts the child. Returns 0 or an errno. The child must not hold a probe
+ * open when its parent closes it. By syscall(2), as musl's pipe2 and prctl, for
+ * the sake of older kernels, cost 0.3 KB more. */
+static int lookup_start(struct target *target, struct lookup *lookup)
+{
+	pid_t parent = getpid();
+	int fds[2], error;
+	size_t i;
+
+	if (!lookup->addresses)
+		lookup->addresses = allocate(ADDRESSES_MAX,
+			sizeof *lookup->addresses);
+	if (!lookup->addresses ||
+	    syscall(SYS_pipe2, fds, O_CLOEXEC) < 0)
+		return errno;
+	lookup->child = _Fork();
+	error = lookup->child < 0 ? errno : 0;
+	if (lookup->child == 0) {
+		syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(EXIT_FAILURE);
+		for (i = 0; i < target_count; i++)
+			close_addresses(&targets[i]);
+		lookup_child(target, lookup->family, fds[1]);
+	}
+	close(fds[1]);
+	if (error) {
+		close(fds[0]);
+		lookup->child = 0;
+		return error;
+	}
+	lookup->fd = fds[0];
+	open_count++;
+	lookup_count++;
+	return 0;
+}
+
+/* Replaces the addresses by those of the reply. An address that stays keeps
+ * what is known of it, and its probe. */
+static void lookup_merge(struct lookup *lookup, const struct reply *reply,
+	int port)
+{
+	struct address merged[ADDRESSES_MAX] = { 0 }, *old;
+	size_t i, j;
+
+	for (i = 0; i < (size_t)reply->count; i++) {
+		union name *name = &merged[i].name;
+
+		memcpy(name, &reply->names[i], sizeof reply->names[i]);
+		name->in.sin_port = htons(port);
+		merged[i].answer = NO_ANSWER_YET;
+		for (j = 0; j < lookup->count; j++) {
+			old = &lookup->addresses[j];
+			if (memcmp(name, &old->name, sizeof *name) == 0) {
+				merged[i] = *old;
+				old->fd = 0;
+			}
+		}
+	}
+	for (j = 0; j < lookup->count; j++)
+		close_fd(&lookup->addresses[j].fd);
+	lookup->count = reply->count;
+	memcpy(lookup->addresses, merged, lookup->count * sizeof *merged);
+}
+
+static bool does_not_resolve(int answer)
+{
+	return answer == EAI_NONAME || answer == EAI_NODATA;
+}
+
+/* Reads the reply, and reaps the child. A failure that may pass leaves the
+ * addresses that are known. */
+static void lookup_end(struct target *target, struct lookup *lookup)
+{
+	struct reply reply;
+
+	if (read(lookup->fd, &reply, sizeof reply) != sizeof reply) {
+		reply.answer = EAI_FAIL;        /* the child died */
+		reply.count = 0;
+	}
+	close_fd(&lookup->fd);
+	reap(lookup);
+	if (reply.answer == 0 && reply.count == 0)
+		reply.answer = EAI_NODATA;
+	if (reply.answer == 0 || does_not_resolve(reply.answer))
+		lookup_merge(lookup, &reply, target->low);
+	lookup->answer = reply.answer;
+}
+
+static void lookup_give_up(struct lookup *lookup)
+{
+	close_fd(&lookup->fd);
+	kill(lookup->child, SIGKILL);
+	reap(lookup);
+	lookup->answer = EAI_AGAIN;
+}
+
+/* Probes */
+
+/* Binds a socket to the name and closes it. Returns 0 or an errno: with
+ * SO_REUSEADDR, EADDRINUSE only where another one listens or would not share,
+ * EADDRNOTAVAIL where the address is not this machine's (ip(7), socket(7)). */
+static int try_bind(const union name *name)
+{
+	int fd = open_socket(name->family), error = 0;
+
+	if (fd < 0)
+		return errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 },
+	               sizeof(int)) < 0 ||
+	    bind(fd, &name->any, name_size(name)) < 0)
+		error = errno;
+	close(fd);
+	return error;
+}
+
+/* True if the error says that this machine has no address of the family, as
+ * with IPv6 switched off; not if it is short of ports, as bind(2) to port 0
+ * then fails with EADDRINUSE. */
+static bool is_absent(int family, int error)
+{
+	union name name = { .family = family };
+
+	set_loopback(&name);
+	return error == EAFNOSUPPORT ||
+	       (error == EADDRNOTAVAIL && try_bind(&name) == EADDRNOTAVAIL);
+}
+
+/* Begins to connect. Returns EINPROGRESS if the answer is to be waited for on
+ * address->fd, and otherwise the answer. */
+static int probe_start(struct address *address)
+{
+	union name *name = &address->name;
+	int fd, error = EINPROGRESS;
+
+	if (address->zone && !(name->in6.sin6_scope_id =
+	                       if_nametoindex(address->zone)))
+		return errno;
+	fd = open_socket(name->family);
+	if (fd < 0)
+		return errno;
+	if ((name->family != AF_UNIX &&
+	     setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 0 },
+	                sizeof(int)) < 0) ||
+	    setsockopt(fd, SOL_SOCKET, SO_LINGER,
+	               &(struct linger){ .l_onoff = 1, .l_linger = 0 },
+	               sizeof(struct linger)) < 0 ||
+	    connect(fd, &name->any, name_size(name)) < 0)
+		error = errno;
+	if (error == EINPROGRESS || error == EINTR) {
+		address->fd = fd;
+		open_count++;
+		return EINPROGRESS;
+	}
+	close(fd);
+	if (error == EAGAIN && name->family == AF_UNIX)
+		return ACCEPTED;        /* the queue is full: connect(2) */
+	if (is_absent(name->family, error))
+		return EAFNOSUPPORT;
+	return error;
+}
+
+/* Reads the answer that ppoll(2) reported. getpeername(2) alone tells that
+ * there is a connection; SO_ERROR can be 0 without one. A connection to
+ * itself, which connect(2) makes where it draws the very port that it goes to
+ * as its source, means that nobody else is there. */
+static int probe_answer(const struct address *address, short events)
+{
+	union name peer = { 0 }, self = { 0 };
+	socklen_t size = sizeof(int);
+	int error = 0;
+
+	if (events & POLLERR)
+		getsockopt(address->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	if (error)
+		return error;
+	size = sizeof peer;
+	if (getpeername(address->fd, &peer.any, &size) < 0)
+		return errno;
+	size = sizeof self;
+	if (peer.family != AF_UNIX &&
+	    getsockname(address->fd, &self.any, &size) == 0 &&
+	    memcmp(&self, &peer, sizeof self) == 0)
+		return ECONNREFUSED;
+	return ACCEPTED;
+}
+
+/* What silence means for free and assert-free: a listener of this machine
+ * whose accept queue is full keeps silent, too, but bind(2) knows it. */
+static int silence_answer(const struct address *address)
+{
+	int error = try_bind(&address->name);
+
+	return error == 0 || error == EADDRNOTAVAIL ? ETIMEDOUT : error;
+}
+
+static enum standing standing_of(int answer)
+{
+	switch (answer) {
+	case EAFNOSUPPORT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ENOENT:
+	case ENOTDIR:
+		return UNREACHABLE;
+	case ECONNREFUSED:
+		return REFUSED;
+	case ETIMEDOUT:
+		return SILENT;
+	case NO_ANSWER_YET:
+	case NO_LOOKUP_YET:
+		return UNASKED;
+	case EADDRINUSE:
+		return HELD;
+	case ACCEPTED:
+		return ANSWERING;
+	default:
+		return UNTOLD;
+	}
+}
+
+static const char *answer_text(int answer)
+{
+	switch (answer) {
+	case ACCEPTED:
+		return "Connection accepted";
+	case EADDRINUSE:
+		return "No answer, but the address is in use";
+	case ETIMEDOUT:
+	case NO_ANSWER_YET:
+		return "No answer";
+	case EAI_NONAME:
+	case EAI_NODATA:
+		return "Name does not resolve";
+	case EAI_AGAIN:
+	case EAI_FAIL:
+	case NO_LOOKUP_YET:
+		return "No answer from the name server";
+	default:
+		return answer > 0 ? error_text(answer) : "Look-up failed";
+	}
+}
+
+/* Judging a target, and telling of it */
+
+/* Counts for a target that is asked once only: no second probe or look-up. */
+static bool is_once(const struct target *target)
+{
+	return target->state >= ASSERT_FREE || options.timeout == 0;
+}
+
+/* The look-up's answer that stands for both: trouble before a name that does
+ * not resolve, as only both families together say that it does not. */
+static int lookup_answer(const struct target *target)
+{
+	int first = target->lookups[0].answer;
+
+	return does_not_resolve(first) ? target->lookups[1].answer : first;
+}
+
+/* The address of the strongest standing, or NULL if there is none. */
+static const struct address *strongest(const struct target *target)
+{
+	const struct address *best = NULL, *address;
+	size_t i;
+
+	for (i = 0; (address = address_at(target, i)); i++)
+		if (!best || standing_of(address->answer) >
+		             standing_of(best->answer))
+			best = address;
+	return best;
+}
+
+/* What is known of the target. Whether it is free depends on the look-ups of
+ * both families. */
+static int target_answer(const struct target *target)
+{
+	const struct address *address = strongest(target);
+	bool pending = target->lookups[0].answer == NO_LOOKUP_YET ||
+	               target->lookups[1].answer == NO_LOOKUP_YET;
+
+	if (!address)
+		return pending ? NO_LOOKUP_YET : lookup_answer(target);
+	if (pending && target->state != OCCUPIED &&
+	    standing_of(address->answer) < UNTOLD)
+		return NO_LOOKUP_YET;
+	return address->answer;
+}
+
+/* The lines of -v; waited is the time since the start. */
+static void say_change(struct target *target, int answer, int64_t waited)
+{
+	const char *state = target->state == OCCUPIED ? "occupied" : "free";
+	char seconds[32], *end;
+
+	if (!options.verbose || target->state == FIND)
+		return;
+	if (target->outcome == REACHED) {
+		end = append_number(seconds, waited / SECOND, 10, 1);
+		*end++ = '.';
+		append_number(end, waited % SECOND / MS, 10, 3);
+		say("portend: %: % after % s\n", target->given, state, seconds);
+	} else if (answer != target->told && standing_of(answer) != UNASKED) {
+		target->told = answer;
+		say("portend: %: %\n", target->given, answer_text(answer));
+	}
+}
+
+/* The end of a message: the reason in parentheses, or nothing. */
+static const char *reason_text(int answer, bool explain)
+{
+	static char text[64];
+
+	if (!explain)
+		return "";
+	stpcpy(stpcpy(stpcpy(text, " ("), answer_text(answer)), ")");
+	return text;
+}
+
+/* The message for a target that was not reached. */
+static void say_failure(const struct target *target)
+{
+	bool wanted = target->state == OCCUPIED;
+	int answer = target_answer(target);
+	enum standing standing = standing_of(answer);
+	const char *verb = wanted ? "bound" : "free", *reason;
+
+	reason = reason_text(answer, standing != (wanted ? REFUSED : ANSWERING));
+	if (options.quiet || target->state == FIND)
+		return;
+	if (target->state == ASSERT_FREE && standing >= HELD && is_unix(target))
+		say("Socket % is in use.\n", target->service);
+	else if (target->state == ASSERT_FREE && standing >= HELD)
+		say("Port % is in use on %.\n", target->service,
+			address_text(&strongest(target)->name));
+	else if (is_unix(target))
+		say("Socket % not %.&\n", target->service, verb, reason);
+	else
+		say("Port % not % on %.&\n", target->service, verb,
+			target->host, reason);
+}
+
+/* Waiting */
+
+static struct pollfd polls[POLLS_MAX + 2 * BATCH];   /* some just closed */
+static nfds_t poll_count;
+
+struct wait {
+	int64_t start;              /* of the wait */
+	int64_t deadline;           /* when TIME is up, or NEVER */
+	int64_t patience;           /* how long a probe may go unanswered */
+	int64_t last;               /* when the last check began, or NEVER */
+	int64_t now;                /* when ppoll last returned */
+	int64_t polled;             /* when it last began, if it succeeded */
+	int64_t round;              /* when this round began: after a sleep */
+	int64_t gate;               /* the next round does not begin before */
+	int64_t wake;               /* next time that is not a round's */
+	int64_t due;                /* next time at which a probe is due */
+	size_t cursor;              /* target to serve first */
+	int budget;                 /* what may still be started in this turn */
+	bool full;                  /* no descriptor left: await one of ours */
+};
+
+static bool is_last(const struct wait *wait)
+{
+	return wait->last < NEVER;
+}
+
+static int add_poll(int fd, short events)
+{
+	polls[poll_count] = (struct pollfd){ .fd = fd, .events = events };
+	return poll_count++;
+}
+
+/* True if the one check of the target has all its answers. */
+static bool is_complete(const struct target *target)
+{
+	const struct address *address;
+	size_t i;
+
+	for (i = 0; (address = address_at(target, i)); i++)
+		if (address->answer == NO_ANSWER_YET)
+			return false;
+	return target->lookups[0].answer != NO_LOOKUP_YET &&
+	       target->lookups[1].answer != NO_LOOKUP_YET;
+}
+
+/* Decides, after each answer, what has become of the target. */
+static void judge(struct target *target, const struct wait *wait)
+{
+	int answer = target_answer(target);
+	enum standing standing = standing_of(answer);
+	bool reached;
+
+	if (target->state == OCCUPIED)
+		reached = standing == ANSWERING;
+	else if (target->state == FIND)
+		reached = answer == NO_ANSWER_YET;
+	else
+		reached = standing <= SILENT;
+	if (reached)
+		target->outcome = REACHED;
+	else if (target->state == ASSERT_FREE && standing >= HELD)
+		target->outcome = HOPELESS;
+	else if (target->state == FREE && does_not_resolve(answer))
+		target->outcome = HOPELESS;
+	else if (is_once(target) && is_complete(target))
+		target->outcome = FAILED;
+	if (target->outcome != WAITING)
+		close_targets(target, 1);
+	say_change(target, answer, wait->now - wait->start);
+}
+
+/* Takes the answer to a probe. The pause before the next grows by 1% of the
+ * time waited, between 1 and 100 ms. */
+static void settle(struct target *target, struct address *address, int answer,
+	const struct wait *wait)
+{
+	int64_t pause = (wait->now - wait->start) / 100;
+
+	close_fd(&address->fd);
+	if (answer == ETIMEDOUT && target->state != OCCUPIED)
+		answer = silence_answer(address);
+	address->answer = answer;
+	address->due = wait->now + smaller(larger(pause, MS), 100 * MS);
+	judge(target, wait);
+}
+
+/* Starts a probe, or leaves the address to wait for its turn. */
+static void ask(struct target *target, struct address *address,
+	struct wait *wait)
+{
+	int answer = open_count < POLLS_MAX ? probe_start(address) : EMFILE;
+
+	if (answer == EMFILE && open_count > 0) {
+		wait->full = true;
+		wait->budget = 0;
+		return;
+	}
+	address->asked = wait->now;
+	wait->budget--;
+	if (answer != EINPROGRESS)
+		settle(target, address, answer, wait);
+}
+
+/* The last check asks every address anew. Where occupied is wanted it gives
+ * up a probe that is too old for its answer to be on its way: its SYN was
+ * lost, or dropped by what may let the next one through. */
+static void serve_address(struct target *target, struct address *address,
+	struct wait *wait)
+{
+	bool again = !is_once(target) || address->answer == NO_ANSWER_YET;
+	bool due = address->asked < wait->last;
+
+	if (!is_last(wait))
+		due = address->asked < wait->round &&
+		      wait->now >= larger(address->due, wait->gate);
+	else if (target->state == OCCUPIED && again &&
+	         address->asked + 5 * GRACE < wait->last)
+		close_fd(&address->fd);
+	if (!address->fd && again && due && wait->budget > 0)
+		ask(target, address, wait);
+	if (address->fd) {
+		address->slot = add_poll(address->fd, POLLOUT);
+		wait->wake = smaller(wait->wake, address->asked + wait->patience);
+	} else if (again) {
+		wait->due = smaller(wait->due, address->due);
+	}
+}
+
+/* Starts a look-up 1 s after the last one began, or when that has ended. Half
+ * of the descriptors are left to probes, and look-ups that cannot start while
+ * others run wait for their turn. */
+static void serve_lookup(struct target *target, struct lookup *lookup,
+	struct wait *wait)
+{
+	bool again = !is_once(target) || lookup->answer == NO_LOOKUP_YET;
+	int error;
+
+	if (!lookup->family)
+		return;
+	raise_limit();
+	if (!lookup->child && again && !is_last(wait) && wait->budget > 0 &&
+	    open_count < POLLS_MAX && lookup_count < LOOKUPS_MAX &&
+	    lookup_count <= inherited_limit.rlim_max / 2 &&
+	    (!lookup->asked || wait->now >= lookup->asked + SECOND)) {
+		error = lookup_start(target, lookup);
+		if ((error == EMFILE || error == EAGAIN) && open_count > 0)
+			return;
+		wait->budget -= BATCH / 4;
+		lookup->asked = wait->now;
+		if (error) {
+			lookup->answer = error;
+			judge(target, wait);
+		}
+	}
+	if (lookup->child) {
+		lookup->slot = add_poll(lookup->fd, POLLIN);
+		if (is_once(target))
+			wait->wake = smaller(wait->wake,
+				lookup->asked + options.connect_timeout);
+	} else if (again && wait->now < lookup->asked + SECOND) {
+		wait->wake = smaller(wait->wake, lookup->asked + SECOND);
+	}
+}
+
+static void serve(struct target *target, struct wait *wait)
+{
+	struct address *address;
+	size_t i;
+
+	if (target->state == FIND)
+		judge(target, wait);
+	else
+		for (i = 0; (address = address_at(target, i)); i++)
+			if (target->outcome == WAITING)
+				serve_address(target, address, wait);
+	for (i = 0; i < 2; i++)
+		if (target->outcome == WAITING)
+			serve_lookup(target, &target->lookups[i], wait);
+}
+
+/* Takes what ppoll reported. A probe is silent only if its patience was at an
+ * end before ppoll, which still found no answer: so one that was answered
+ * while the process was stopped counts. */
+static void hear(struct target *target, const struct wait *wait)
+{
+	struct lookup *lookup;
+	struct address *address;
+	short events;
+	size_t i;
+
+	for (i = 0; (address = address_at(target, i)); i++) {
+		if (!address->fd)
+			continue;
+		events = polls[address->slot].revents;
+		if (events)
+			settle(target, address, probe_answer(address, events),
+				wait);
+		else if (wait->polled >= address->asked + wait->patience)
+			settle(target, address, ETIMEDOUT, wait);
+	}
+	for (i = 0; i < 2; i++) {
+		lookup = &target->lookups[i];
+		if (!lookup->fd)
+			continue;
+		if (polls[lookup->slot].revents)
+			lookup_end(target, lookup);
+		else if (is_once(target) && wait->polled >=
+		         lookup->asked + options.connect_timeout)
+			lookup_give_up(lookup);
+		else
+			continue;
+		judge(target, wait);
+	}
+}
+
+static void end_by_signal(int number)
+{
+	_exit(EXIT_SIGNAL + number);
+}
+
+/* Process 1 is not ended by a signal without a handler (kill(2)). One that is
+ * ignored stays so. */
+static void catch_signals(void)
+{
+	static const int numbers[] = { SIGHUP, SIGINT, SIGTERM };
+	struct sigaction inherited, end = { .sa_handler = end_by_signal };
+	size_t i;
+
+	if (getpid() != 1)
+		return;
+	for (i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		if (sigaction(numbers[i], NULL, &inherited) == 0 &&
+		    inherited.sa_handler == SIG_DFL)
+			sigaction(numbers[i], &end, NULL);
+}
+
+/* Sleeps until something is to be done. A round is what is done between two
+ * sleeps; the next one begins after ten times what this one took, but within
+ * a second: it may have been stopped in between. */
+static void wait_sleep(struct wait *wait)
+{
+	int64_t now = clock_now(), wake = wait->wake, time;
+	int64_t gate = larger(wait->gate,
+		now + smaller(10 * (now - wait->round), SECOND));
+	struct timespec t;
+
+	if (!wait->full && !is_last(wait))
+		wake = smaller(wake, larger(wait->due, gate));
+	if (!wait->full && wait->budget <= 0)
+		wake = now;
+	time = larger(wake - now, 0);
+	t = (struct timespec){ time / SECOND, time % SECOND };
+	if (!wait->polled)
+		catch_signals();
+	/* Fails with EINTR, or ENOMEM, and then leaves revents alone: 0. */
+	wait->polled = ppoll(polls, poll_count, &t, NULL) < 0 ? 0 : now;
+	wait->now = clock_now();
+	if (time > 0) {
+		wait->gate = gate;
+		wait->round = wait->now;
+	}
+}
+
+/* One turn of the loop. Returns false when the wait is over. */
+static bool wait_turn(struct wait *wait)
+{
+	size_t first = wait->cursor, waiting = 0, i, n;
+
+	if (is_last(wait) && wait->now >= wait->last + GRACE)
+		return false;
+	if (!is_last(wait) && wait->now >= wait->deadline)
+		wait->last = wait->now;
+	wait->wake = is_last(wait) ? wait->last + GRACE : wait->deadline;
+	wait->due = NEVER;
+	wait->budget = BATCH;
+	wait->full = false;
+	poll_count = 0;
+	for (n = 0; n < target_count; n++) {
+		i = (first + n) % target_count;
+		if (targets[i].outcome != WAITING)
+			continue;
+		if (wait->budget > 0)
+			wait->cursor = i;
+		serve(&targets[i], wait);
+		if (targets[i].outcome == HOPELESS)
+			return false;
+		waiting += targets[i].outcome == WAITING;
+	}
+	if (waiting == 0 ||
+	    (is_last(wait) && poll_count == 0 && wait->budget > 0))
+		return false;
+	wait_sleep(wait);
+	for (i = 0; i < target_count; i++) {
+		if (targets[i].outcome == WAITING)
+			hear(&targets[i], wait);
+		if (targets[i].outcome == HOPELESS)
+			return false;
+	}
+	return true;
+}
+
+/* Waits for all targets; returns the exit status. */
+static int wait_for_all(void)
+{
+	struct wait wait = { .last = NEVER, .deadline = NEVER };
+	int status = EXIT_REACHED;
+	size_t i;
+
+	wait.start = wait.now = wait.round = clock_now();
+	wait.patience = options.connect_timeout;
+	if (options.timeout > 0) {
+		wait.deadline = wait.start + options.timeout;
+		wait.patience = smaller(wait.patience, options.timeout);
+	}
+	while (wait_turn(&wait))
+		;
+	close_targets(targets, target_count);
+	for (i = 0; i < target_count; i++) {
+		if (targets[i].outcome == REACHED)
+			continue;
+		status = EXIT_NOT_REACHED;
+		/* Where one is hopeless, the others were still waiting. */
+		if (targets[i].outcome != WAITING || is_last(&wait))
+			say_failure(&targets[i]);
+	}
+	return status;
+}
+
+/* find */
+
+/* The port that was found for a target is its low. */
+static bool was_found(const struct target *target, int port)
+{
+	const struct target *earlier;
+
+	for (earlier = targets; earlier < target; earlier++)
+		if (earlier->low == port)
+			return true;
+	return false;
+}
+
+/* Binds the address to the port; 0 is any. Returns 0, or an errno and leaves
+ * a socket that can be bound. SO_REUSEADDR gets a port that is in TIME_WAIT;
+ * without it the kernel, or --reserve, passes that over. */
+static int bind_address(struct address *address, int port, bool shared)
+{
+	union name *name = &address->name;
+
+	if (!address->fd) {
+		address->fd = open_socket(name->family);
+		if (address->fd < 0) {
+			address->fd = 0;
+			return errno;
+		}
+		open_count++;
+		if (name->family == AF_INET6 &&
+		    setsockopt(address->fd, IPPROTO_IPV6, IPV6_V6ONLY,
+		               &(int){ 0 }, sizeof(int)) < 0)
+			return errno;
+		if (shared && setsockopt(address->fd, SOL_SOCKET, SO_REUSEADDR,
+		               &(int){ 1 }, sizeof(int)) < 0)
+			return errno;
+	}
+	name->in.sin_port = htons(port);
+	return bind(address->fd, &name->any, name_size(name)) < 0 ? errno : 0;
+}
+
+/* The port to which the kernel has bound the socket. */
+static int bound_port(const struct address *address)
+{
+	union name name = { 0 };
+	socklen_t size = sizeof name;
+
+	/* Cannot fail: the socket is open, and of the family IPv4 or IPv6. */
+	getsockname(address->fd, &name.any, &size);
+	return ntohs(name.in.sin_port);
+}
+
+/* Binds all addresses of the target to *port; where that is 0, to one that
+ * the kernel picks, which it becomes. Returns 0 or an errno, with *where it
+ * came from. An address of a family that is absent here does not count. */
+static int hold(struct target *target, int *port, struct address **where)
+{
+	bool shared = *port && !options.reserve_given, held = false;
+	struct address *address;
+	int error;
+	size_t i;
+
+	for (i = 0; (address = *where = address_at(target, i)); i++) {
+		error = bind_address(address, *port, shared);
+		if (error == EAFNOSUPPORT && !*target->host) {
+			address->name.family = AF_INET;
+			error = bind_address(address, *port, shared);
+		}
+		if (is_absent(address->name.family, error)) {
+			close_fd(&address->fd);
+			continue;
+		}
+		if (error) {
+			if (held)
+				close_addresses(target);
+			return error;
+		}
+		held = true;
+		*port = bound_port(address);
+		address->name.in.sin_port = htons(*port);
+	}
+	/* Two sockets with SO_REUSEADDR exclude each other once one listens. */
+	for (i = 0; (shared || options.reserve_given) &&
+	     (address = *where = address_at(target, i)); i++)
+		if (address->fd && listen(address->fd, 1) < 0) {
+			error = errno;
+			close_addresses(target);
+			return error;
+		}
+	return held ? 0 : EADDRNOTAVAIL;
+}
+
+/* Finds the target's port, and holds it; it becomes its low. Returns 0, or
+ * the errno and address of the last that was tried. */
+static int find_port(struct target *target, struct address **where)
+{
+	bool any = target->low == 0;
+	int tries = any ? PICKS_MAX : target->high - target->low + 1;
+	int port, error = 0, i;
+
+	for (i = 0; i < tries; i++) {
+		port = any ? 0 : target->low + i;
+		error = hold(target, &port, where);
+		if (error == 0 && (tries == 1 || !was_found(target, port))) {
+			target->low = port;
+			break;
+		}
+		if (error == 0) {
+			close_addresses(target);
+			error = EADDRINUSE;
+		} else if ((error != EADDRINUSE && error != EACCES) ||
+		           (any && *where == address_at(target, 0))) {
+			break;          /* another port would not help */
+		}
+	}
+	return error;
+}
+
+/* The message for a port that was not found. */
+static void say_not_found(const struct target *target, int error,
+	const struct address *where)
+{
+	const char *on = *target->host ? " on " : "", *host = target->host;
+	bool used = error == EADDRINUSE;
+	const char *reason = reason_text(error, !used);
+	char low[8], high[8];
+
+	append_number(low, target->low, 10, 1);
+	append_number(high, target->high, 10, 1);
+	if (target->low != target->high)
+		say("No port from % to % is free&%.&\n", low, high, on, host,
+			reason);
+	else if (used && target->low == 0)
+		say("No port is free&%.\n", on, host);
+	else if (used)
+		say("Port % is in use on %.\n", target->service,
+			address_text(&where->name));
+	else
+		say("Port % cannot be bound&%.&\n", target->service, on, host,
+			reason);
+}
+
+/* Leaves the port in TIME_WAIT at name: connects to its listener and has the
+ * accepted side, which inherits SO_REUSEADDR, close first. Linux then gives
+ * the port to no bind(2) to port 0 and to no connect(2), but to a bind(2)
+ * with SO_REUSEADDR (inet_csk_get_port). Returns 0 or an errno. */
+static int reserve(int listener, const union name *name)
+{
+	struct pollfd ready = { .fd = listener, .events = POLLIN };
+	int64_t ms = smaller(options.connect_timeout / MS, INT_MAX);
+	int client, accepted, error = 0;
+
+	client = open_socket(name->family);
+	if (client < 0)
+		return errno;
+	if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 },
+	               sizeof(int)) < 0 ||
+	    (connect(client, &name->any, name_size(name)) < 0 &&
+	     errno != EINPROGRESS))
+		error = errno;
+	else if (poll(&ready, 1, ms) == 0)
+		error = ETIMEDOUT;
+	else if ((accepted = accept(listener, NULL, NULL)) < 0)
+		error = errno;
+	else
+		close(accepted);
+	close(client);
+	return error;
+}
+
+/* The wildcard address stands for the loopback addresses, and that of IPv6 for
+ * those of both families. */
+static int reserve_address(const struct address *address)
+{
+	union name name = address->name;
+	int error;
+
+	if (!is_wildcard(&name))
+		return reserve(address->fd, &name);
+	set_loopback(&name);
+	error = reserve(address->fd, &name);
+	if (name.family == AF_INET)
+		return error;
+	if (error && !is_absent(AF_INET6, error))
+		return error;
+	name.family = AF_INET;
+	set_loopback(&name);
+	return reserve(address->fd, &name);
+}
+
+/* Finds all ports, holding each until the last is found; then reserves them,
+ * lets go of them and prints them. Returns the exit status. */
+static int find_all(void)
+{
+	struct target *target, *end = targets + target_count;
+	char *text = allocate(target_count, sizeof "65535\n"), *to = text;
+	struct address *where = NULL;
+	int error;
+	size_t i;
+
+	if (!text)
+		die("find", errno);
+	wait_for_all();
+	for (target = targets; target < end; target++) {
+		error = target->outcome == REACHED
+			? find_port(target, &where) : target_answer(target);
+		if (error) {
+			if (!options.quiet)
+				say_not_found(target, error, where);
+			return EXIT_NOT_REACHED;
+		}
+		to = append_number(to, target->low, 10, 1);
+		*to++ = '\n';
+	}
+	for (target = targets; target < end && options.reserve_given; target++)
+		for (i = 0; (where = address_at(target, i)); i++) {
+			error = where->fd ? reserve_address(where) : 0;
+			if (error) {
+				if (!options.quiet)
+					say("Port % cannot be reserved on %.&\n",
+						target->service,
+						address_text(&where->name),
+						reason_text(error, true));
+				return EXIT_NOT_REACHED;
+			}
+		}
+	for (target = targets; target < end; target++)
+		close_addresses(target);
+	if (!write_all(STDOUT_FILENO, text, to - text))
+		die("standard output", errno);
+	return EXIT_REACHED;
+}
+
+/* COMMAND */
+
+/* Becomes COMMAND, or returns the exit status that says why not. */
+static int become(char **command)
+{
+	int error;
+
+	restore_limit();
+	execvp(command[0], command);
+	error = errno;
+	say("portend: %: %\n", command[0], error_text(error));
+	return error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+}
+
+/* Options, usage, main */
+
+static _Noreturn void print_and_exit(const char *first, const char *second)
+{
+	if (!write_all(STDOUT_FILENO, first, strlen(first)) ||
+	    !write_all(STDOUT_FILENO, second, strlen(second)))
+		die("standard output", errno);
+	_exit(EXIT_REACHED);
+}
+
+/* word is the argument that the option stands in. */
+static void set_option(char letter, const char *word, const char *time)
+{
+	switch (letter) {
+	case 't':
+		options.timeout = parse_duration(time);
+		options.time_given = word;
+		break;
+	case 'c':
+		options.connect_timeout = parse_duration(time);
+		if (options.connect_timeout == 0)
+			die_usage(time, "must be above 0");
+		break;
+	case 'r':
+		options.reserve_given = word;
+		break;
+	case 'q':
+		options.quiet = true;
+		break;
+	case 'v':
+		options.verbose = true;
+		break;
+	case 'h':
+		print_and_exit(synopsis, help);
+	case 'V':
+		print_and_exit(version, "");
+	default:
+		die_usage(word, "unknown option");
+	}
+}
+
+/* The letter of a long option; *value is what is behind its equals sign. */
+static char parse_long_option(const char *word, const char **value)
+{
+	const char *letter = "tcrqvhV", *option =
+		"timeout\0connect-timeout\0reserve\0quiet\0verbose\0help\0"
+		"version";
+	const char *name = word + 2, *end = strchrnul(name, '=');
+	size_t length = end - name;
+
+	if (*end)
+		*value = end + 1;
+	for (; *letter; letter++, option += strlen(option) + 1)
+		if (strlen(option) == length && !memcmp(name, option, length))
+			return *letter;
+	die_usage(word, "unknown option");
+}
+
+/* Sets the options in the argument; moves on to its TIME if that is the next.
+ */
+static void parse_option(char ***argument)
+{
+	const char *word = **argument, *rest = word + 1, *value = NULL;
+	bool is_long = *rest == '-', has_time;
+	char letter;
+
+	do {
+		letter = is_long ? parse_long_option(word, &value) : *rest++;
+		has_time = letter == 't' || letter == 'c';
+		if (!has_time && value)
+			die_usage(word, "takes no argument");
+		if (has_time && !value)
+			value = !is_long && *rest ? rest : *++*argument;
+		if (has_time && !value)
+			die_usage(word, "no TIME after it");
+		set_option(letter, word, value);
+	} while (!is_long && !has_time && *rest);
+}
+
+/* Takes the options out of the arguments. Leaves the other words before "--"
+ * at the beginning of argv, ended by NULL; returns COMMAND, or NULL. */
+static char **parse_options(char **argv)
+{
+	char **argument, **words = argv, **command = NULL;
+
+	for (argument = argv + 1; *argument && !command; argument++) {
+		if (strcmp(*argument, "--") == 0)
+			command = argument + 1;
+		else if (**argument == '-' && (*argument)[1])
+			parse_option(&argument);
+		else
+			*words++ = *argument;
+	}
+	if (command && !*command)
+		die_usage("--", "no COMMAND after it");
+	*words = NULL;
+	return command;
+}
+
+static enum state parse_state(const char *word)
+{
+	static const char names[][12] = {
+		[OCCUPIED] = "occupied", [FREE] = "free",
+		[ASSERT_FREE] = "assert-free", [FIND] = "find",
+	};
+	enum state state = FIND;
+
+	while (state != NO_STATE && strcmp(word, names[state]) != 0)
+		state--;
+	return state;
+}
+
+/* Makes the words targets, each with its state; find alone means find 0. */
+static void parse_words(char **words, bool find)
+{
+	struct target *target = targets, *stateless = targets;
+	enum state state;
+
+	for (; *words; words++) {
+		state = parse_state(*words);
+		if (find && state != NO_STATE && state != FIND)
+			die_usage(*words, "no other STATE beside find");
+		if (state == FIND && target == targets)
+			parse_range(target++, "0");
+		else if (state == NO_STATE && find)
+			parse_range(target++, *words);
+		else if (state == NO_STATE)
+			parse_target(target++, *words);
+		else if (stateless == target)
+			die_usage(*words, "no TARGET before it");
+		for (; state != NO_STATE && stateless < target; stateless++) {
+			stateless->state = state;
+			stateless->told = NO_ANSWER_YET;
+		}
+	}
+	if (stateless < target)
+		die_usage(stateless->given, "no STATE after it");
+	target_count = target - targets;
+}
+
+/* Checks what belongs together; makes the targets. Returns true for find. */
+static bool parse_command_line(char **words, char **command)
+{
+	size_t count;
+	bool find = false;
+
+	for (count = 0; words[count]; count++)
+		find |= parse_state(words[count]) == FIND;
+	if (count == 0)
+		die_usage("TARGET", "missing");
+	if (find && options.time_given)
+		die_usage(options.time_given, "find does not wait");
+	if (find && command)
+		die_usage(*command, "no COMMAND with find");
+	if (!find && options.reserve_given)
+		die_usage(options.reserve_given, "only with find");
+	targets = allocate(count, sizeof *targets);
+	if (!targets)
+		die("targets", errno);
+	parse_words(words, find);
+	return find;
+}
+
+/* Puts the root directory, unreadable, where 0, 1 or 2 is closed, so that no
+ * socket gets there; open(2) takes the lowest. It is closed for COMMAND. */
+static void plug_descriptors(void)
+{
+	struct pollfd standard[3] = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } };
+	int i;
+
+	poll(standard, 3, 0);
+	for (i = 0; i < 3; i++)
+		if (standard[i].revents & POLLNVAL &&
+		    open("/", O_PATH | O_CLOEXEC) < 0)
+			_exit(EXIT_NOT_REACHED);
+}
+
+int main(int argc, char **argv)
+{
+	char **command;
+	int status;
+
+	(void)argc;
+	plug_descriptors();
+	command = parse_options(argv);
+	if (parse_command_line(argv, command))
+		return find_all();
+	status = wait_for_all();
+	if (status == EXIT_REACHED && command)
+		status = become(command);
+	return status;
+}

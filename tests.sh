@@ -1,0 +1,2263 @@
+#!/bin/sh
+# Tests of portend, as TAP. ./tests.sh runs all of them, ./tests.sh WORD...
+# those whose name contains one of the words. PORTEND is the program to test;
+# it may be several words: PORTEND='qemu-s390x-static ./portend' ./tests.sh
+#
+# A test is a function test_NAME, or nstest_NAME, which gets a network and a
+# mount namespace of its own. Each runs in a shell and a directory of its own,
+# several side by side, so none may depend on another; whatever a test starts
+# with start is ended with it. Waiting is always for a condition (wait_until).
+
+jobs=12                                 # tests side by side
+bound=20                                # seconds that one program may take
+
+# For tests. A variable whose name begins with _ belongs to the function that
+# sets it; the others are what a test may read.
+
+# To end them
+
+fail() {
+	echo "# $*"
+	exit 1
+}
+
+skip() {
+	echo "$*" >"$suite/$test.skip"
+	exit 77
+}
+
+# check TEXT COMMAND...: fails with TEXT unless COMMAND succeeds.
+check() {
+	_text=$1
+	shift
+	"$@" || fail "$_text"
+}
+
+# check_not TEXT COMMAND...: fails with TEXT if it does.
+check_not() {
+	_text=$1
+	shift
+	! "$@" || fail "$_text"
+}
+
+# What is there
+
+# need TOOL...: skips the test where one of them is missing.
+need() {
+	for _tool do
+		command -v "$_tool" >/dev/null || skip "needs $_tool"
+	done
+}
+
+need_root() {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+}
+
+need_ipv6() {
+	grep -qs '^0*1 ' /proc/net/if_inet6 || skip "needs ::1"
+}
+
+# native_only REASON: skips what an emulator cannot do.
+native_only() {
+	[ "${PORTEND% *}" = "$PORTEND" ] || skip "emulated: $*"
+}
+
+# shipped_only REASON: skips what only the program of plain make can do, and
+# one that is instrumented by a compiler cannot.
+shipped_only() {
+	native_only "$@"
+	! grep -qs __asan_init "$PORTEND" || skip "instrumented: $*"
+}
+
+# To run portend and to look at what it did
+
+# Sets time, in milliseconds since some time in the past.
+clock() {
+	time=$(date +%s%N)
+	case $time in
+	*[!0-9]* | ??????????)  # a date without nanoseconds
+		read -r time rest </proc/uptime
+		time=${time%.*}${time#*.}0
+		;;
+	*)
+		time=${time%??????}
+		;;
+	esac
+}
+
+# run ARG...: portend, with its output in out and err, its exit status in
+# status and how long it took in ms.
+run() {
+	# shellcheck disable=SC2086  # PORTEND may be several words
+	run_command $PORTEND "$@"
+}
+
+# run_after CODE ARG...: as run, in a shell that executed CODE.
+run_after() {
+	_code=$1
+	shift
+	# shellcheck disable=SC2086
+	run_command sh -c "$_code; exec \"\$@\"" sh $PORTEND "$@"
+}
+
+# As run, of any command.
+run_command() {
+	clock
+	_begun=$time
+	start timeout "$bound" "$@" >"$dir/out" 2>"$dir/err"
+	wait "$pid"
+	status=$?
+	forget "$pid"
+	clock
+	ms=$((time - _begun))
+}
+
+# start COMMAND...: in the background; pid is its process ID.
+start() {
+	"$@" &
+	pid=$!
+	pids="$pids $pid"
+}
+
+# As start, of portend, with its output in out and err.
+start_portend() {
+	# shellcheck disable=SC2086
+	start $PORTEND "$@" >"$dir/out" 2>"$dir/err"
+}
+
+# start_after CODE ARG...: as start_portend, in a shell that executed CODE.
+start_after() {
+	_code=$1
+	shift
+	# shellcheck disable=SC2086
+	start sh -c "$_code; exec \"\$@\"" sh $PORTEND "$@" \
+		>"$dir/out" 2>"$dir/err"
+}
+
+# finish PID: waits for its end, and sets status.
+finish() {
+	_tries=$((bound * 100))
+	while kill -0 "$1" 2>/dev/null; do
+		[ $((_tries -= 1)) -gt 0 ] || fail "$1 does not end"
+		sleep .01
+	done
+	wait "$1"
+	status=$?
+	forget "$1"
+}
+
+# stop PID: ends it.
+stop() {
+	kill "$1"
+	finish "$1"
+}
+
+# Takes a process that has been waited for from those to be ended.
+forget() {
+	_kept=
+	for _p in $pids; do
+		[ "$_p" = "$1" ] || _kept="$_kept $_p"
+	done
+	pids=$_kept
+}
+
+show() {
+	sed 's/^/# /' "$dir/out" "$dir/err"
+}
+
+is_status() {
+	[ "$status" = "$1" ] || {
+		show
+		fail "exit status $status, not $1"
+	}
+}
+
+# is_out TEXT: standard output was TEXT and a newline; '' for nothing.
+is_out() {
+	is_file out "$1"
+}
+
+is_err() {
+	is_file err "$1"
+}
+
+is_file() {
+	if [ "$2" ]; then
+		printf '%s\n' "$2" | cmp -s - "$dir/$1"
+	else
+		[ ! -s "$dir/$1" ]
+	fi || {
+		show
+		fail "$1 is not: $2"
+	}
+}
+
+err_has() {
+	grep -Eq -- "$1" "$dir/err" || {
+		show
+		fail "err has no: $1"
+	}
+}
+
+err_lacks() {
+	! grep -Eq -- "$1" "$dir/err" || {
+		show
+		fail "err has: $1"
+	}
+}
+
+took_at_least() {
+	[ "$ms" -ge "$1" ] || fail "$ms ms, less than $1"
+}
+
+took_at_most() {
+	[ "$ms" -le "$1" ] || fail "$ms ms, more than $1"
+}
+
+# wait_until COMMAND...: until it succeeds, for 5 s at most.
+wait_until() {
+	_tries=400
+	until "$@"; do
+		[ $((_tries -= 1)) -gt 0 ] || fail "in vain: $*"
+		sleep .01
+	done
+}
+
+# Ports and listeners
+
+# Sets port to one that is free, and was given to no other test.
+free_port() {
+	for _ in 1 2 3 4 5 6 7 8 9; do
+		# shellcheck disable=SC2086
+		port=$($PORTEND find 2>&1) || fail "portend find: $port"
+		if mkdir "$suite/port.$port" 2>/dev/null; then
+			return
+		fi
+	done
+	fail "portend find finds the same port always"
+}
+
+# is_listening PORT: as the kernel's tables say.
+is_listening() {
+	grep -qs "$(printf ':%04X [0-9A-F]*:0000 0A' "$1")" \
+		/proc/net/tcp /proc/net/tcp6
+}
+
+# serve TYPE [OPTIONS]: socat listening on port, which logs into socat.log.
+# socat's children end when their connection does.
+serve() {
+	start socat -d -d -u "$1:$port,reuseaddr,fork${2:+,$2}" \
+		OPEN:/dev/null 2>>"$dir/socat.log"
+	wait_until is_served
+}
+
+is_served() {
+	is_listening "$port" || {
+		kill -0 "$pid" 2>/dev/null || {
+			sed 's/^/# /' "$dir/socat.log"
+			fail "socat cannot listen on $port"
+		}
+		false
+	}
+}
+
+# A listener on a port of its own: listen4 [OPTIONS], listen6 [OPTIONS].
+listen4() {
+	need socat
+	free_port
+	serve TCP4-LISTEN "${1:-bind=127.0.0.1}"
+}
+
+listen6() {
+	need socat
+	need_ipv6
+	free_port
+	serve TCP6-LISTEN "ipv6only=1,${1:-bind=[::1]}"
+}
+
+# listen_unix PATH [OPTIONS]
+listen_unix() {
+	need socat
+	start socat -d -d -u "UNIX-LISTEN:$1,fork${2:+,$2}" OPEN:/dev/null \
+		2>>"$dir/socat.log"
+	wait_until grep -q " 00010000 .* $1\$" /proc/net/unix
+}
+
+# Prints how many connections the listeners of this test have accepted.
+accepted() {
+	grep -c ' accepting connection from ' "$dir/socat.log"
+}
+
+# Makes one real connection to the listener at socat's ADDRESS. Afterwards
+# accepted is right: no connection that was there before is still queued.
+connect_once() {
+	_before=$(accepted)
+	check "connects" socat -u OPEN:/dev/null "$1"
+	wait_until has_accepted $((_before + 1))
+}
+
+has_accepted() {
+	[ "$(accepted)" -ge "$1" ]
+}
+
+# Bad usage
+
+nl='
+'
+usage="usage: portend [-qv] [-t TIME] [-c TIME] TARGET... STATE\
+ [TARGET... STATE]... [-- COMMAND [ARG]...]
+       portend [-r] [[HOST:]PORT | [HOST:]LOW-HIGH]... find"
+
+# bad WHAT ARG...: bad usage, at once, with one line that names WHAT.
+bad() {
+	what=$1
+	shift
+	run "$@"
+	is_status 2
+	is_out ''
+	took_at_most 3000
+	case $(cat "$dir/err") in
+	"portend: $what: "?*"$nl$usage") ;;
+	*)
+		show
+		fail "bad usage, but the line has no $what: $*"
+		;;
+	esac
+	check "one line and the usage" [ "$(wc -l <"$dir/err")" = 3 ]
+}
+
+# Tests: the command line
+
+test_help() {
+	for option in -h --help -qh; do
+		run $option
+		is_status 0
+		is_err ''
+		text=$(cat "$dir/out")
+		[ "${text#"$usage$nl"}" != "$text" ] || fail "no usage: $option"
+	done
+	# Every option in it exists, and all are there.
+	sed -n 's/^  -\([a-zA-Z]\), --\([a-z-]*\).*/\1 \2/p' out >options
+	cut -c 1 options | tr -d '\n' >letters
+	check "options: $(cat letters)" [ "$(cat letters)" = tcrqvhV ]
+	while read -r letter name; do
+		run "-$letter"
+		err_lacks "unknown option"
+		run "--$name"
+		err_lacks "unknown option"
+	done <options
+}
+
+test_version() {
+	for option in -V --version; do
+		run $option
+		is_status 0
+		is_err ''
+		check "version" grep -Eqx 'portend [0-9][0-9.]*' out
+		check "one line" [ "$(wc -l <out)" = 1 ]
+	done
+}
+
+test_help_or_version_to_a_full_device() {
+	[ -c /dev/full ] || skip "needs /dev/full"
+	for option in -h -V; do
+		run_after 'exec >/dev/full' $option
+		is_status 1
+		check "one line" [ "$(wc -l <err)" = 1 ]
+	done
+}
+
+test_spellings_of_timeout() {
+	free_port
+	target=127.0.0.1:$port
+	for arguments in "-t.2 T S" "-t .2 T S" "-vt.2 T S" "-vt .2 T S" \
+		"--timeout .2 T S" "--timeout=.2 T S" "T -t.2 S" "T S -t .2" \
+		"T --timeout .2 S" "T S --timeout=.2" "T S -t9 -t.2" \
+		"T S -t .2 -- C" "T -t200ms S -v -- C"; do
+		words=
+		for word in $arguments; do
+			case $word in
+			T) word=$target ;;
+			S) word=occupied ;;
+			C) word=true ;;
+			esac
+			words="$words $word"
+		done
+		# shellcheck disable=SC2086
+		run $words
+		is_status 1
+		err_has "^Port $port not bound on 127\.0\.0\.1\.\$"
+		took_at_least 200
+		took_at_most 3000
+	done
+}
+
+test_spellings_of_quiet_and_verbose() {
+	free_port
+	for option in -q --quiet -qt0 -vq; do
+		run -t 0 "127.0.0.1:$port" $option occupied
+		is_status 1
+		err_lacks "not bound"
+	done
+	for option in -v --verbose -vt0 -qv; do
+		run -t 0 "127.0.0.1:$port" $option occupied
+		is_status 1
+		err_has "^portend: 127\.0\.0\.1:$port: Connection refused\$"
+	done
+}
+
+test_spellings_of_reserve() {
+	for arguments in "-r find" "find -r" "--reserve find" "-qr 0 find" \
+		"0 --reserve find"; do
+		# shellcheck disable=SC2086
+		run $arguments
+		is_status 0
+		is_err ''
+		is_waiting "$(cat out)" ||
+			fail "$arguments: not in TIME_WAIT: $(cat out)"
+	done
+}
+
+# is_waiting PORT: in TIME_WAIT, as the kernel's tables say.
+is_waiting() {
+	is_reserved4 "$1" || is_reserved6 "$1"
+}
+
+# On 127.0.0.1, which a dual-stack socket has as ::ffff:127.0.0.1.
+is_reserved4() {
+	grep -qs "0100007F:$(printf %04X "$1") [0-9A-F]*:[0-9A-F]* 06" \
+		/proc/net/tcp /proc/net/tcp6
+}
+
+# On ::1.
+is_reserved6() {
+	grep -qs "0\{24\}01000000:$(printf %04X "$1") [0-9A-F]*:[0-9A-F]* 06" \
+		/proc/net/tcp6
+}
+
+test_nothing_after_the_dashes_is_read() {
+	free_port
+	# shellcheck disable=SC2016
+	run "127.0.0.1:$port" free -- sh -c 'printf "<%s>" "$@"' sh \
+		-t nonsense --bad -- -h '' 'a  b' find occupied "x${nl}y" '*'
+	is_status 0
+	is_err ''
+	is_out_bytes "<-t><nonsense><--bad><--><-h><><a  b><find><occupied>\
+<x${nl}y><*>"
+}
+
+is_out_bytes() {
+	printf %s "$1" | cmp -s - out || {
+		show
+		fail "out is not: $1"
+	}
+}
+
+test_targets() {
+	listen4
+	for target in 127.0.0.1: localhost: LocalHost: localhost.: 0.0.0.0: \
+		'[::ffff:127.0.0.1]:' 127.0.0.1:0 127.0.0.1:0000; do
+		run -t 0 "$target$port" occupied
+		is_status 0
+		is_err ''
+	done
+	check "none accepted" [ "$(accepted)" = 0 ]
+}
+
+test_ipv6_targets() {
+	listen6
+	for target in '[::1]:' '[0:0:0:0:0:0:0:1]:' '[::1%lo]:' '[::1%1]:' \
+		localhost: '[::]:' '[::0001]:0'; do
+		run -t 0 "$target$port" occupied
+		is_status 0
+		is_err ''
+	done
+	check "none accepted" [ "$(accepted)" = 0 ]
+}
+
+test_a_zone_that_is_not_there_is_waited_for() {
+	need_ipv6
+	run -t .2 '[fe80::1%nosuch0]:22' occupied
+	is_status 1
+	err_has '^Port 22 not bound on fe80::1%nosuch0\. \(No such device\)$'
+	took_at_least 200
+}
+
+# Sets port to one that has a service's name, which becomes service.
+find_service() {
+	[ -r /etc/services ] || skip "needs /etc/services"
+	awk '!/^#/ && $2 ~ /\/tcp$/ && $2 + 0 > 1024 { print $1, $2 + 0 }' \
+		/etc/services >services
+	while read -r service port; do
+		if ! is_in_use "$port" && mkdir "$suite/port.$port"; then
+			return
+		fi
+	done <services 2>/dev/null
+	skip "needs a service whose port is free"
+}
+
+# is_in_use PORT: by any socket, as the kernel's tables say.
+is_in_use() {
+	grep -qs "^ *[0-9]*: [0-9A-F]*$(printf ':%04X ' "$1")" \
+		/proc/net/tcp /proc/net/tcp6
+}
+
+test_a_service_is_a_port() {
+	need socat
+	find_service
+	run -t 0 "127.0.0.1:$service" occupied
+	is_status 1
+	is_err "Port $service not bound on 127.0.0.1."
+	serve TCP4-LISTEN bind=127.0.0.1
+	run -t 0 "127.0.0.1:$service" occupied
+	is_status 0
+	run "127.0.0.1:$service" assert-free
+	is_err "Port $service is in use on 127.0.0.1."
+}
+
+test_each_state_applies_to_the_targets_before_it() {
+	listen4
+	taken=127.0.0.1:$port
+	free_port
+	run -t 0 "$taken" "$taken" occupied "127.0.0.1:$port" free \
+		"127.0.0.1:$port" assert-free
+	is_status 0
+	is_err ''
+	run -t 0 "$taken" "127.0.0.1:$port" occupied "$taken" free
+	is_status 1
+	is_err "Port $port not bound on 127.0.0.1.
+Port ${taken#*:} not free on 127.0.0.1."
+}
+
+test_bad_words() {
+	bad TARGET
+	bad TARGET -t 1
+	bad h:80 h:80
+	bad k:81 h:80 free k:81
+	bad k:81 h:80 free k:81 l:82 -- true
+	bad occupied occupied
+	bad free h:80 occupied free
+	bad assert-free -t 1 assert-free
+	bad -- h:80 free --
+	bad -- --
+	bad -x h:80 free -x
+	bad -qx h:80 -qx free
+}
+
+test_bad_options() {
+	for option in -x -qx -xt1 --nope --time --timeoutx -T --t=5 --TIMEOUT; do
+		bad "$option" h:80 free $option
+	done
+	bad --quiet=1 --quiet=1 h:80 free
+	bad --help= h:80 --help= free
+	bad -t h:80 free -t
+	bad -qt h:80 free -qt
+	bad -c h:80 free -c
+	bad --timeout h:80 free --timeout
+	bad --connect-timeout h:80 free --connect-timeout
+	bad -r h:80 free -r
+	bad -qr h:80 -qr free
+	bad --reserve --reserve h:80 free
+}
+
+test_bad_hosts() {
+	for target in :80 '[]:80' '[::1]' '[::1]80' '[::1:80' '[zz]:80' \
+		'[127.0.0.1]:80' '[::1%]:80' '[%lo]:80' '[::1]x:80' host 80 '' - \
+		occupie 'Free' a:b:80 '[1:2:3]:80' '[::12345]:80' 1:2:80; do
+		bad "$target" -t 9 "$target" free
+		bad "$target" h:80 free "$target" occupied
+	done
+	bad ::1:80 ::1:80 free
+	err_has '\[::1\]:80'
+	bad fe80::1 fe80::1 free
+}
+
+test_bad_ports() {
+	digits=1111111111222222222233333333334444444444
+	for text in '' 0 00 65536 +80 ' 80' '80 ' -1 0x50 8.0 80a 4294967376 \
+		18446744073709551696 $digits 65616 nosuchservice '8 0' "80$nl"; do
+		case $text in
+		*"$nl") bad 'h:80?' "h:$text" free ;;
+		*) bad "h:$text" "h:$text" free ;;
+		esac
+	done
+	bad h:0 h:0 occupied
+}
+
+test_bad_paths() {
+	path=./$(printf %0200d 0 | cut -c 1-106)
+	bad "$path" "$path" free
+	bad "unix:$path" "unix:$path" free
+	run "${path%0}" free
+	is_status 0
+	bad unix: unix: free
+	bad unix:x unix:x free
+}
+
+test_bad_find() {
+	for word in 8000-7000 70000 1- -8 -5 localhost 0-5 1-70000 1-2-3 :80 \
+		localhost: '[::1]:' 65536 +80 ' 80' 80- 1-65536 localhost:2-1 \
+		./x.sock unix:/x /x '' 5--6 '[::1' ::1:80 x:80:90; do
+		bad "$word" "$word" find
+		bad "$word" 0 "$word" find
+	done
+	bad -t -t 1 find
+	bad -t1 find -t1
+	bad --timeout=1 0 --timeout=1 find
+	bad true find -- true
+	bad free h:80 free 0 find
+	bad free 0 find h:80 free
+	bad 81 find 81
+}
+
+bad_times="'' -1 1e3 nan inf 5x '5 ' ' 5' +5 0x10 . 5. 5.s .s ms s 1.5.5 1,5 \
+	5S 5M 5MS 5ss '5 s' -0 5m5 1_0 5sec 5us 5ns 5w 0x1p3 infinity 5h30m"
+
+test_bad_times() {
+	eval "set -- $bad_times"
+	for text do
+		bad "$text" h:80 free -t "$text"
+		bad "$text" "--timeout=$text" h:80 free
+	done
+}
+
+test_bad_connect_times() {
+	eval "set -- $bad_times"
+	for text do
+		bad "$text" "--connect-timeout" "$text" h:80 free
+		[ -z "$text" ] || bad "$text" h:80 free "-qc$text"
+	done
+}
+
+test_times() {
+	free_port
+	for text in .25 0.25 00.250 .25s 250ms 0250ms 250.5ms 0.00417m \
+		0.00007h 0.0000029d .25000000000000000000000000000000000000009; do
+		run -t "$text" "127.0.0.1:$port" occupied
+		is_status 1
+		is_err "Port $port not bound on 127.0.0.1."
+		took_at_least 250
+		took_at_most 3000
+	done
+	# Shorter than a nanosecond is not 0, but 0 is, in every unit.
+	for text in 0 0.0 .0 0ms 0s 0m 0h 0d 1ms 0.0000000001s 00000; do
+		run -t "$text" "127.0.0.1:$port" occupied
+		is_status 1
+		took_at_most 2000
+	done
+}
+
+# Among them those of which 64 or 32 bits of s, ms or ns would be a short time.
+test_times_too_large_to_pass() {
+	free_port
+	target=127.0.0.1:$port
+	waiting=
+	for text in 9999999999999999999999999999999999999999 18446744074 \
+		18446744073709551616 18446744073709551616ms 18446744073710ms \
+		18446744073.8 307445734.57m 106752d 213504d 30d 49.8d 4294967296 \
+		4294968ms 4294967297ms 4294967296d 5124095.7h \
+		2147483648 9223372036.9 99999999999999999999d; do
+		start_portend -t "$text" "$target" occupied
+		waiting="$waiting $pid"
+	done
+	run -t .6 "$target" occupied
+	is_status 1
+	for p in $waiting; do
+		check "waits on" kill -0 "$p"
+	done
+	need socat
+	serve TCP4-LISTEN bind=127.0.0.1
+	for p in $waiting; do
+		finish "$p"
+		is_status 0
+	done
+}
+
+test_bad_usage_makes_no_probe() {
+	listen_unix "$dir/s"
+	bad x: "$dir/s" occupied x: free
+	bad 5x "$dir/s" occupied -t 5x
+	bad "$dir/s" "$dir/s" occupied "$dir/s"
+	bad --nope "$dir/s" occupied --nope
+	bad -- "$dir/s" occupied --
+	bad -r "$dir/s" occupied -r
+	connect_once "UNIX:$dir/s"
+	check "one accepted" [ "$(accepted)" = 1 ]
+}
+
+test_bad_usage_opens_no_socket() {
+	trace socket,bind,connect,fork,vfork,clone,clone3
+	for arguments in "127.0.0.1:9 occupied x:" "localhost:9 free x:0 free" \
+		"0 70000 find" "nosuch:80 free -t x" "nosuch:80 free --"; do
+		# shellcheck disable=SC2086
+		run_traced $arguments
+		is_status 2
+		check "no socket" [ ! -s calls ]
+	done
+	run_traced -t 0 127.0.0.1:9 free
+	check "the trace works" grep -q socket calls
+}
+
+# trace CALLS: what run_traced is to write into the file calls.
+trace() {
+	need strace
+	calls=$1
+	shipped_only "system calls"
+	strace -o calls true || skip "needs permission to trace"
+}
+
+run_traced() {
+	run_command strace -f -qq -e signal=none -e "trace=$calls" \
+		-o calls.raw "$PORTEND" "$@"
+	grep -v 'exited with' calls.raw >calls
+}
+
+test_ten_thousand_arguments() {
+	listen4
+	# shellcheck disable=SC2046
+	set -- $(seq 9998 | sed "s/.*/127.0.0.1:$port/")
+	run -t 15 "$@" occupied
+	is_status 0
+	is_err ''
+	bad free "$@" occupied free
+	bad 127.0.0.1: "$@" 127.0.0.1: occupied
+	check "none accepted" [ "$(accepted)" = 0 ]
+}
+
+test_long_arguments() {
+	long=$(printf %0100000d 0 | tr 0 a)
+	short=$(printf %0255d 0 | tr 0 a)
+	for argument in "$long" "$long:80" "a$long:80" "$long:80:80"; do
+		bad "$short" "$argument" free
+	done
+	bad "h:$(printf %0253d 0)" "h:$(printf %0100000d 0)" free
+	bad "[$(printf %0254d 0)" "[$(printf %099990d 0)]:80" free
+	bad "./$(printf %0253d 0)" "./$(printf %0100000d 0)" free
+	bad "--$(printf %0253d 0)" "--$(printf %0100000d 0)" h:80 free
+	bad "$short" h:80 free -t "$long"
+}
+
+# Tests: messages
+
+# Control characters are those of C0, DEL and, in UTF-8, C1.
+test_echo() {
+	raw=$(printf 'a\001\033[31m\177\tb\302\233c\377\376\303\244\302\240\302x')
+	cooked=$(printf 'a??[31m??b?c\377\376\303\244\302\240\302x')
+	bad "$cooked" "$raw" free
+	bad "[$cooked]:80" "[$raw]:80" free
+	bad "$cooked" -t "$raw" h:80 free
+	bad "--$cooked" "--$raw" h:80 free
+	free_port
+	run "127.0.0.1:$port" free -- "./$raw"
+	is_status 127
+	is_err "portend: ./$cooked: No such file or directory"
+	run -v -t 0 "./$raw" occupied
+	is_status 1
+	is_err "portend: ./$cooked: No such file or directory
+Socket ./$cooked not bound. (No such file or directory)"
+}
+
+test_echo_is_cut() {
+	free_port
+	zeros=$(printf %0300d 0)
+	run -v -t 0 "127.0.0.1:$zeros$port" occupied
+	is_status 1
+	is_err "portend: 127.0.0.1:$(printf %0245d 0): Connection refused
+Port $(printf %0255d 0) not bound on 127.0.0.1."
+	run "127.0.0.1:$port" free -- "./$zeros"
+	err_has "^portend: \\./0{253}: "
+	# A character at the cut leaves nothing of itself but what was there.
+	run -t "$(printf %0254d 0)$(printf '\302\233')" h:80 free
+	check "is cut inside" grep -q "$(printf '0\302: ')" err
+}
+
+test_messages_in_the_order_of_the_arguments() {
+	listen4
+	taken=$port
+	free_port
+	run -t .2 "127.0.0.1:$port" "127.0.0.1:$taken" occupied \
+		"localhost:$taken" "127.0.0.1:$port" free \
+		"0.0.0.0:$port" occupied "unix:./x" ./y occupied
+	is_status 1
+	is_err "Port $port not bound on 127.0.0.1.
+Port $taken not free on localhost.
+Port $port not bound on 0.0.0.0.
+Socket ./x not bound. (No such file or directory)
+Socket ./y not bound. (No such file or directory)"
+	is_out ''
+}
+
+test_messages_of_ipv6() {
+	listen6
+	run -t 0 "[0:0::0:1]:$port" free
+	is_err "Port $port not free on 0:0::0:1."
+	run "[0:0::0:1]:$port" assert-free
+	is_err "Port $port is in use on ::1."
+	run "localhost:$port" assert-free
+	is_err "Port $port is in use on ::1."
+	run -v -t 0 "[::1%lo]:$port" free
+	is_err "portend: [::1%lo]:$port: Connection accepted
+Port $port not free on ::1%lo."
+	free_port
+	run -t 0 "[0:0::0:1]:$port" occupied
+	is_err "Port $port not bound on 0:0::0:1."
+}
+
+test_messages_of_mapped_ipv4() {
+	need_ipv6
+	listen4
+	run "[::FFFF:7f00:1]:$port" assert-free
+	is_status 1
+	is_err "Port $port is in use on ::ffff:127.0.0.1."
+	run -t 0 "[::ffff:127.0.0.1]:$port" free
+	is_status 1
+	is_err "Port $port not free on ::ffff:127.0.0.1."
+}
+
+test_quiet() {
+	listen4
+	for state in free assert-free; do
+		run -q -t 0 "127.0.0.1:$port" $state
+		is_status 1
+		is_err ''
+	done
+	run -q -t .1 ./x /nosuch/y occupied
+	is_status 1
+	is_err ''
+	# What is wrong with the arguments is told, and a bad COMMAND.
+	bad x: -q x: free
+	run -q "127.0.0.1:$port" occupied -- ./nosuch
+	is_status 127
+	is_err "portend: ./nosuch: No such file or directory"
+}
+
+test_verbose_tells_changes_only() {
+	need socat
+	free_port
+	start_portend -v "127.0.0.1:$port" occupied
+	waiter=$pid
+	wait_until grep -q refused err
+	run_elsewhere -t .4 "127.0.0.1:$port" occupied
+	serve TCP4-LISTEN bind=127.0.0.1
+	server=$pid
+	finish "$waiter"
+	is_status 0
+	check "two lines" [ "$(wc -l <err)" = 2 ]
+	first=$(head -n 1 err)
+	check "$first" [ "$first" = \
+		"portend: 127.0.0.1:$port: Connection refused" ]
+	err_has "^portend: 127\.0\.0\.1:$port: occupied after [0-9]+\.[0-9]{3} s\$"
+	seconds=$(sed -n 's/.* after \([0-9]*\)\.[0-9]* s/\1/p' err)
+	ms=1$(sed -n 's/.* after [0-9]*\.\([0-9]*\) s/\1/p' err)
+	ms=$((seconds * 1000 + ms - 1000))
+	took_at_least 400
+	took_at_most 4000
+
+	start_portend -v "127.0.0.1:$port" free
+	waiter=$pid
+	wait_until grep -q . err
+	run_elsewhere -t .3 "127.0.0.1:$port" free
+	stop "$server"
+	finish "$waiter"
+	is_status 0
+	check "two lines" [ "$(wc -l <err)" = 2 ]
+	err_has "^portend: 127\.0\.0\.1:$port: free after 0\.[3-9][0-9]{2} s\$|\
+: free after [1-4]\.[0-9]{3} s\$"
+}
+
+# As run, but leaves out and err alone.
+run_elsewhere() {
+	mkdir -p elsewhere
+	dir=$dir/elsewhere
+	run "$@"
+	dir=${dir%/elsewhere}
+}
+
+test_verbose_of_sockets() {
+	need socat
+	start_portend -v "unix:$dir/s" occupied
+	waiter=$pid
+	wait_until grep -q . err
+	listen_unix "$dir/s"
+	finish "$waiter"
+	is_status 0
+	sed 's/[0-9]*\.[0-9][0-9][0-9] s$/N s/' err >lines
+	printf '%s\n' "portend: unix:$dir/s: No such file or directory" \
+		"portend: unix:$dir/s: occupied after N s" >wanted
+	# It may have been seen between bind and listen.
+	grep -v 'Connection refused$' lines | cmp -s - wanted || {
+		show
+		fail "not the lines"
+	}
+}
+
+test_each_message_is_one_write() {
+	trace write,writev,pwrite64,sendto,sendmsg
+	free_port
+	run_traced -v -t 0 "127.0.0.1:$port" ./x "localhost:$port" occupied
+	is_status 1
+	check "six lines" [ "$(wc -l <err)" = 6 ]
+	check "six writes" [ "$(wc -l <calls)" = 6 ]
+	run_traced x: free
+	check "three lines" [ "$(wc -l <err)" = 3 ]
+	check "one write" [ "$(wc -l <calls)" = 1 ]
+	run_traced "127.0.0.1:$port" free -- ./nosuch
+	check "one write" [ "$(wc -l <calls)" = 1 ]
+	run_traced 0 0 0 find
+	check "one write" [ "$(wc -l <calls)" = 1 ]
+}
+
+# Sets signals to a command before another, which gives it the signals as a
+# login shell would, and none blocked, or to no command where env cannot.
+default_signals() {
+	signals="env --default-signal=INT,PIPE"
+	$signals true 2>/dev/null || signals=
+}
+
+# A pipe without a reader, at descriptor 4.
+broken_pipe() {
+	mkfifo pipe
+	exec 3<>pipe
+	exec 4>pipe
+	exec 3<&-
+}
+
+test_a_wait_outlives_its_standard_error() {
+	need socat
+	broken_pipe
+	default_signals
+	for to in 'exec 2>&4 4>&-' 'exec 4>&- 2>&-'; do
+		free_port
+		# shellcheck disable=SC2086
+		start $signals sh -c "$to; exec \"\$@\"" sh \
+			$PORTEND -v -t 20 "127.0.0.1:$port" occupied \
+			-- touch "$dir/done.$port"
+		waiter=$pid
+		run -t .2 "127.0.0.1:$port" occupied
+		check "waits on" kill -0 "$waiter"
+		serve TCP4-LISTEN bind=127.0.0.1
+		finish "$waiter"
+		is_status 0
+		check "COMMAND ran" [ -e "done.$port" ]
+		free_port
+		# shellcheck disable=SC2086
+		run_command $signals sh -c "$to; exec \"\$@\"" sh \
+			$PORTEND -v -t .1 "127.0.0.1:$port" occupied
+		is_status 1
+	done
+}
+
+test_output_that_cannot_be_written() {
+	run_after 'exec >&-' find
+	is_status 1
+	check "one line" [ "$(wc -l <err)" = 1 ]
+	err_has 'Bad file descriptor$'
+	broken_pipe
+	default_signals
+	# shellcheck disable=SC2086
+	run_command $signals sh -c 'exec >&4; exec "$@"' sh $PORTEND find
+	is_status 1
+	check "one line" [ "$(wc -l <err)" = 1 ]
+	err_has 'Broken pipe$'
+	[ -c /dev/full ] || skip "the rest needs /dev/full"
+	run_after 'exec >/dev/full' find
+	is_status 1
+	check "one line" [ "$(wc -l <err)" = 1 ]
+	err_has '^portend: .*No space left on device$'
+}
+
+# Tests: what the states mean
+
+test_occupied_waits() {
+	need socat
+	free_port
+	start_portend -t 15 "127.0.0.1:$port" occupied
+	waiter=$pid
+	run_elsewhere -t .3 "127.0.0.1:$port" occupied
+	check "waits" kill -0 "$waiter"
+	serve TCP4-LISTEN bind=127.0.0.1
+	finish "$waiter"
+	is_status 0
+	is_err ''
+	is_out ''
+}
+
+test_free_waits() {
+	listen4
+	server=$pid
+	start_portend -t 15 "localhost:$port" free
+	waiter=$pid
+	run_elsewhere -t .3 "127.0.0.1:$port" free
+	check "waits" kill -0 "$waiter"
+	stop "$server"
+	finish "$waiter"
+	is_status 0
+	is_err ''
+	connects=$(accepted)
+	check "none accepted" [ "$connects" = 0 ]
+}
+
+test_not_reached() {
+	listen4
+	run -t .2 "127.0.0.1:$port" free
+	is_status 1
+	is_err "Port $port not free on 127.0.0.1."
+	took_at_least 200
+	took_at_most 3000
+	run -t .2 "localhost:$port" free
+	is_status 1
+	is_err "Port $port not free on localhost."
+	free_port
+	run -t .2 "localhost:$port" occupied
+	is_status 1
+	is_err "Port $port not bound on localhost."
+	took_at_least 200
+}
+
+test_assert_free() {
+	listen4
+	taken=$port
+	run "127.0.0.1:$taken" assert-free
+	is_status 1
+	is_err "Port $taken is in use on 127.0.0.1."
+	run "localhost:$taken" assert-free
+	is_err "Port $taken is in use on 127.0.0.1."
+	run "0.0.0.0:$taken" assert-free
+	err_has "^Port $taken is in use on (0\.0\.0\.0|127\.0\.0\.1)\.\$"
+	free_port
+	run "127.0.0.1:$port" "localhost:$port" assert-free
+	is_status 0
+	is_err ''
+	# The first that is occupied ends the program, whatever else it waits for.
+	run "127.0.0.1:$port" occupied "localhost:$port" "127.0.0.1:$taken" \
+		assert-free -- touch ran
+	is_status 1
+	is_err "Port $taken is in use on 127.0.0.1."
+	took_at_most 3000
+	check "COMMAND did not run" [ ! -e ran ]
+	# It does not wait for its own, but the others may take their time.
+	run -t .3 "127.0.0.1:$port" assert-free "127.0.0.1:$port" occupied
+	is_status 1
+	is_err "Port $port not bound on 127.0.0.1."
+	took_at_least 300
+}
+
+test_a_hundred_probes_are_never_accepted() {
+	listen4
+	# shellcheck disable=SC2046
+	run -t 10 $(seq 100 | sed "s/.*/127.0.0.1:$port/") occupied
+	is_status 0
+	run -t 1 "127.0.0.1:$port" free
+	is_status 1
+	run "127.0.0.1:$port" assert-free
+	for _ in 1 2 3 4 5; do
+		run -t 0 "localhost:$port" free
+		run "0.0.0.0:$port" occupied
+	done
+	connect_once "TCP4:127.0.0.1:$port"
+	check "$(accepted) accepted, not 1" [ "$(accepted)" = 1 ]
+	check "no TIME_WAIT" [ "$(time_waits)" -le 1 ]
+	err_lacks .
+}
+
+time_waits() {
+	grep -c "$(printf ':%04X .* 06 ' "$port")" /proc/net/tcp
+}
+
+test_a_hundred_probes_of_ipv6_are_never_accepted() {
+	listen6
+	# shellcheck disable=SC2046
+	run -t 10 $(seq 100 | sed "s/.*/[::1]:$port/") occupied
+	is_status 0
+	run -t .5 "[::1]:$port" free
+	is_status 1
+	connect_once "TCP6:[::1]:$port"
+	check "$(accepted) accepted, not 1" [ "$(accepted)" = 1 ]
+}
+
+test_a_listener_that_flaps_is_seen_both_ways() {
+	need socat
+	free_port
+	# shellcheck disable=SC2016
+	start sh -c '
+		trap "kill \$p; exit" TERM
+		for _ in $(seq 1000); do
+			socat -u "TCP4-LISTEN:$0,bind=127.0.0.1,reuseaddr,fork" \
+				OPEN:/dev/null 2>/dev/null &
+			p=$!
+			sleep .03
+			kill $p
+			wait $p
+			sleep .03
+		done' "$port"
+	run -t 10 "127.0.0.1:$port" occupied
+	is_status 0
+	run -t 10 "127.0.0.1:$port" free
+	is_status 0
+	run -t 10 "127.0.0.1:$port" occupied
+	is_status 0
+}
+
+test_what_was_reached_stays_reached() {
+	listen4
+	server=$pid
+	first=$port
+	free_port
+	start_portend -v -t 15 "127.0.0.1:$first" occupied "127.0.0.1:$port" \
+		occupied
+	waiter=$pid
+	wait_until grep -q "$first: occupied after" err
+	wait_until grep -q "$port: Connection refused" err
+	stop "$server"
+	serve TCP4-LISTEN bind=127.0.0.1
+	finish "$waiter"
+	is_status 0
+	# And free, where it is occupied again afterwards.
+	start_portend -v -t 15 "127.0.0.1:$first" free "127.0.0.1:$port" free
+	server=$pid
+	waiter=$pid
+	wait_until grep -q "$first: free after" err
+	set -- "$pids"
+	second=$port
+	port=$first
+	serve TCP4-LISTEN bind=127.0.0.1
+	run_elsewhere -t 0 "127.0.0.1:$second" occupied
+	stop_listener "$second"
+	finish "$waiter"
+	is_status 0
+}
+
+# stop_listener PORT: ends the socat that was started there.
+stop_listener() {
+	for p in $pids; do
+		if tr '\0' ' ' <"/proc/$p/cmdline" | grep -q ":$1,"; then
+			stop "$p"
+		fi
+	done
+}
+
+test_localhost_is_both_families() {
+	listen6
+	run -t 0 "localhost:$port" occupied
+	is_status 0
+	run -t 0 "localhost:$port" free
+	is_status 1
+	is_err "Port $port not free on localhost."
+	run -t 0 "127.0.0.1:$port" free
+	is_status 0
+	run -t 0 "127.0.0.1:$port" occupied
+	is_status 1
+	listen4
+	run -t 0 "localhost:$port" occupied
+	is_status 0
+	run -t 0 "localhost:$port" free
+	is_status 1
+	run -t 0 "[::1]:$port" free
+	is_status 0
+	run -t 0 "[::]:$port" occupied
+	is_status 1
+	is_err "Port $port not bound on ::."
+}
+
+test_localhost_is_not_looked_up() {
+	trace fork,vfork,clone,clone3,open,openat
+	listen4
+	for host in localhost LOCALHOST localhost. 127.0.0.1 '[::1]' 0.0.0.0; do
+		run_traced -t 0 "$host:$port" occupied
+		check "no child" [ ! -s calls ]
+	done
+	run_traced localhost:0 find
+	check "no child" [ ! -s calls ]
+}
+
+test_sockets() {
+	run ./s "unix:$dir/s" free ./s assert-free
+	is_status 0
+	run -t .1 ./s occupied
+	is_status 1
+	is_err "Socket ./s not bound. (No such file or directory)"
+	took_at_least 100
+
+	listen_unix "$dir/s"
+	server=$pid
+	for path in ./s "$dir/s" unix:./s "unix:$dir/s" "../${dir##*/}/s"; do
+		run -t 0 "$path" occupied
+		is_status 0
+	done
+	run -t 0 ./s "unix:$dir/s" free
+	is_status 1
+	is_err "Socket ./s not free.
+Socket $dir/s not free."
+	run "unix:$dir/s" assert-free
+	is_status 1
+	is_err "Socket $dir/s is in use."
+
+	start_portend "unix:$dir/s" free
+	waiter=$pid
+	kill -KILL "$server"
+	finish "$waiter"
+	is_status 0
+	check "a stale file" [ -S s ]
+	run ./s assert-free
+	is_status 0
+	run -t .1 ./s occupied
+	is_status 1
+	is_err "Socket ./s not bound."
+	rm s
+	start_portend -t 15 "unix:$dir/s" occupied
+	waiter=$pid
+	listen_unix "$dir/s"
+	finish "$waiter"
+	is_status 0
+}
+
+test_a_socket_whose_queue_is_full_is_occupied() {
+	listen_unix "$dir/s" backlog=1
+	kill -STOP "$pid"
+	for _ in 1 2; do
+		start socat -u UNIX:"$dir/s" OPEN:/dev/null
+	done
+	wait_until has_queue
+	run -t 0 ./s occupied
+	is_status 0
+	run -t .2 ./s free
+	is_status 1
+	is_err "Socket ./s not free."
+	run ./s assert-free
+	is_status 1
+	is_err "Socket ./s is in use."
+}
+
+# Two connections to the socket s wait to be accepted.
+has_queue() {
+	[ "$(grep -c "00000000 0001 02 .* $dir/s\$" /proc/net/unix)" = 2 ]
+}
+
+# Copies portend to where anybody may run it; runs as nobody afterwards.
+# shellcheck disable=SC2016  # expanded by the other shell
+become_nobody() {
+	native_only "runs a copy of it"
+	cp "$PORTEND" "$dir/portend"
+	chmod 755 "$dir/portend"
+	if [ "$(id -u)" != 0 ]; then
+		nobody='exec "$@"'
+	elif setpriv --reuid=65534 --clear-groups true 2>/dev/null; then
+		nobody='exec setpriv --reuid=65534 --clear-groups "$@"'
+	elif su -s /bin/sh -c 'exec "$0"' -- nobody true 2>/dev/null; then
+		nobody='exec su -s /bin/sh -c "exec \"\$0\" \"\$@\"" -- nobody "$@"'
+	else
+		skip "needs setpriv, su, or not to be root"
+	fi
+}
+
+run_as_nobody() {
+	run_command sh -c "$nobody" sh "$dir/portend" "$@"
+}
+
+test_a_socket_without_permission_is_neither() {
+	become_nobody
+	listen_unix "$dir/s"
+	chmod 000 s
+	for state in occupied free assert-free; do
+		run_as_nobody -t .2 ./s $state
+		is_status 1
+		case $state in
+		occupied) is_err "Socket ./s not bound. (Permission denied)" ;;
+		*) is_err "Socket ./s not free. (Permission denied)" ;;
+		esac
+	done
+}
+
+# A listener whose accept queue is full: it drops SYNs, that is, is silent.
+wedge() {
+	listen4 bind=127.0.0.1,backlog=1
+	wedged=$pid
+	kill -STOP "$wedged"
+	for _ in 1 2; do
+		start socat -u "TCP4:127.0.0.1:$port" OPEN:/dev/null
+	done
+	wait_until grep -q "$(printf ':%04X 00000000:0000 0A 0*:0*2 ' "$port")" \
+		/proc/net/tcp
+}
+
+test_a_wedged_server_is_neither_free_nor_occupied() {
+	wedge
+	for option in -c.3 "-c .3" --connect-timeout=.3 \
+		"--connect-timeout 300ms" "-qvc.3"; do
+		# shellcheck disable=SC2086
+		run -t 0 "127.0.0.1:$port" $option free
+		is_status 1
+		took_at_least 300
+		took_at_most 2000
+	done
+	run -c .2 "127.0.0.1:$port" assert-free
+	is_status 1
+	is_err "Port $port is in use on 127.0.0.1."
+	took_at_least 200
+	run -t .5 -c .2 "localhost:$port" free
+	is_status 1
+	err_has "^Port $port not free on localhost\. \(.*\)\$"
+	took_at_least 500
+	run -t .3 "localhost:$port" free
+	is_status 1
+	err_has "^Port $port not free on localhost\. \(.*\)\$"
+	took_at_least 300
+	took_at_most 3000
+	run -t .3 -c .1 "127.0.0.1:$port" occupied
+	is_status 1
+	is_err "Port $port not bound on 127.0.0.1. (No answer)"
+	took_at_least 300
+}
+
+test_the_connect_timeout_is_two_seconds() {
+	wedge
+	run "127.0.0.1:$port" assert-free
+	is_status 1
+	is_err "Port $port is in use on 127.0.0.1."
+	took_at_least 2000
+	took_at_most 4000
+}
+
+test_a_silent_target_delays_no_other() {
+	wedge
+	silent=127.0.0.1:$port
+	free_port
+	start_portend -v -t 15 "$silent" "127.0.0.1:$port" "$silent" occupied
+	waiter=$pid
+	wait_until grep -q "127.0.0.1:$port: Connection refused" err
+	serve TCP4-LISTEN bind=127.0.0.1
+	clock
+	begun=$time
+	wait_until grep -q "127.0.0.1:$port: occupied after" err
+	clock
+	ms=$((time - begun))
+	took_at_most 1500
+	check "still waits" kill -0 "$waiter"
+	run "$silent" "127.0.0.1:$port" assert-free
+	is_status 1
+	is_err "Port $port is in use on 127.0.0.1."
+	took_at_most 1500
+}
+
+test_a_full_table_of_descriptors_says_nothing() {
+	shipped_only "its own descriptors"
+	listen4
+	taken=$port
+	free_port
+	for limit in "ulimit -n 3" "ulimit -Sn 3; ulimit -Hn 3"; do
+		run_after "$limit" -t .2 "127.0.0.1:$port" free
+		is_status 1
+		err_has "^Port $port not free on 127\.0\.0\.1\. \((No file descr|Too m)"
+		took_at_least 200
+		run_after "$limit" -t .2 "127.0.0.1:$taken" occupied
+		is_status 1
+		err_has "^Port $taken not bound on 127\.0\.0\.1\. \((No file|Too many)"
+		run_after "$limit" "127.0.0.1:$port" assert-free
+		is_status 1
+		err_has "^Port $port not free on 127\.0\.0\.1\. \((No file|Too many)"
+		run_after "$limit" find
+		is_status 1
+		err_has "^Port 0 cannot be bound\. \((No file|Too many)"
+	done
+	# One is enough.
+	run_after "ulimit -n 4" -t 5 "localhost:$port" "127.0.0.1:$port" free \
+		"localhost:$taken" "127.0.0.1:$taken" occupied
+	is_status 0
+}
+
+# Tests: time
+
+test_what_is_true_is_seen_at_once() {
+	native_only "its start takes long"
+	listen4
+	taken=$port
+	free_port
+	for _ in 1 2 3 4 5; do
+		run -v "localhost:$taken" occupied "127.0.0.1:$port" free \
+			"127.0.0.1:$port" assert-free
+		is_status 0
+		check "three lines" [ "$(wc -l <err)" = 3 ]
+		if [ "$(grep -c 'after 0\.00[0-9] s$' err)" = 3 ]; then
+			return
+		fi
+	done
+	show
+	fail "not at once"
+}
+
+test_not_before_its_time() {
+	free_port
+	best=99999
+	for _ in 1 2 3; do
+		run -t .5 "127.0.0.1:$port" occupied
+		is_status 1
+		took_at_least 500
+		took_at_most 3000
+		[ "$ms" -ge "$best" ] || best=$ms
+	done
+	native_only "its start takes long"
+	check "$best ms at best" [ "$best" -le 650 ]
+}
+
+test_timeout_0_checks_once() {
+	listen_unix "$dir/s"
+	run -t 0 ./s free
+	is_status 1
+	took_at_most 2000
+	connect_once "UNIX:$dir/s"
+	check "$(accepted) accepted, not 2" [ "$(accepted)" = 2 ]
+	trace connect
+	free_port
+	run_traced -t 0 "127.0.0.1:$port" occupied
+	is_status 1
+	check "one connect" [ "$(wc -l <calls)" = 1 ]
+	run_traced -t 0 "localhost:$port" occupied
+	is_status 1
+	check "two connects" [ "$(wc -l <calls)" = 2 ]
+}
+
+test_assert_free_checks_once() {
+	listen_unix "$dir/s"
+	run ./s assert-free
+	is_status 1
+	run -t 9 ./s assert-free
+	is_status 1
+	took_at_most 3000
+	connect_once "UNIX:$dir/s"
+	check "$(accepted) accepted, not 3" [ "$(accepted)" = 3 ]
+	trace connect
+	free_port
+	run_traced -t .3 "127.0.0.1:$port" assert-free ./x occupied
+	is_status 1
+	check "one connect" [ "$(grep -c INET calls)" = 1 ]
+}
+
+test_the_last_check_sees_what_came_during_a_stop() {
+	need socat
+	free_port
+	start_portend -v -t .4 "127.0.0.1:$port" occupied
+	waiter=$pid
+	wait_until grep -q . err
+	kill -STOP "$waiter"
+	serve TCP4-LISTEN bind=127.0.0.1
+	run_elsewhere -t .6 "127.0.0.1:$port" free
+	kill -CONT "$waiter"
+	finish "$waiter"
+	is_status 0
+	err_has "occupied after [0-9]"
+}
+
+test_a_stopped_wait_notices_that_its_time_is_up() {
+	free_port
+	start_portend -t .4 "127.0.0.1:$port" occupied
+	waiter=$pid
+	wait_until is_sleeping "$waiter"
+	kill -STOP "$waiter"
+	run_elsewhere -t .6 "127.0.0.1:$port" occupied
+	clock
+	begun=$time
+	kill -CONT "$waiter"
+	finish "$waiter"
+	clock
+	ms=$((time - begun))
+	is_status 1
+	is_err "Port $port not bound on 127.0.0.1."
+	took_at_most 1300
+}
+
+# is_sleeping PID: it waits in the kernel.
+is_sleeping() {
+	grep -q '^State:[[:blank:]]*S' "/proc/$1/status"
+}
+
+# thousand PATTERN: arguments of a thousand targets.
+thousand() {
+	seq 1000 | sed "s/.*/$1/"
+}
+
+test_a_thousand_occupied_targets() {
+	listen4 bind=127.0.0.1,backlog=1024
+	for limit in "ulimit -Sn 256" "ulimit -n 256" "ulimit -n 64"; do
+		# shellcheck disable=SC2046
+		run_after "$limit" -t 10 $(thousand "127.0.0.1:$port") occupied
+		is_status 0
+		is_err ''
+		took_at_most 3000
+	done
+	check "none accepted" [ "$(accepted)" = 0 ]
+}
+
+test_a_thousand_refused_targets() {
+	free_port
+	for limit in "ulimit -Sn 256" "ulimit -n 256"; do
+		# shellcheck disable=SC2046
+		run_after "$limit" -t .5 $(thousand "127.0.0.1:$port") occupied
+		is_status 1
+		check "1000 lines" [ "$(grep -cx \
+			"Port $port not bound on 127\.0\.0\.1\." err)" = 1000 ]
+		took_at_least 500
+		took_at_most 3000
+		# shellcheck disable=SC2046
+		run_after "$limit" -t 10 $(thousand "127.0.0.1:$port") free \
+			$(thousand "127.0.0.1:$port") assert-free
+		is_status 0
+		is_err ''
+	done
+}
+
+test_one_among_a_thousand() {
+	listen4 bind=127.0.0.1,backlog=1024
+	# shellcheck disable=SC2046
+	set -- $(thousand "127.0.0.1:$port")
+	free_port
+	run_after "ulimit -n 256" -t .3 "$@" "127.0.0.1:$port" "$@" occupied
+	is_status 1
+	is_err "Port $port not bound on 127.0.0.1."
+}
+
+test_a_thousand_refused_targets_leave_the_processor_alone() {
+	free_port
+	# shellcheck disable=SC2046
+	start_portend -q -t 2 $(thousand "127.0.0.1:$port") occupied
+	waiter=$pid
+	ticks=0
+	while kill -0 "$waiter"; do
+		stat=$(cat "/proc/$waiter/stat") || break
+		# shellcheck disable=SC2086
+		set -- ${stat##*) }
+		[ "$1" = Z ] || ticks=$((${12} + ${13}))
+		sleep .05
+	done 2>/dev/null
+	finish "$waiter"
+	is_status 1
+	check "$ticks of 200 ticks" [ "$ticks" -le 80 ]
+}
+
+# Tests: COMMAND
+
+test_command_has_the_same_process_id() {
+	listen4
+	# shellcheck disable=SC2016
+	start_portend "127.0.0.1:$port" occupied -- sh -c 'echo $$; exit 42'
+	waiter=$pid
+	finish "$waiter"
+	is_status 42
+	is_out "$waiter"
+	is_err ''
+}
+
+test_command_has_the_same_environment() {
+	listen4
+	printf 'A=1\nB=x  y\nPATH=%s\nZ=\n' "$PATH" >wanted
+	# shellcheck disable=SC2086
+	run_command env -i A=1 'B=x  y' PATH="$PATH" Z= \
+		$PORTEND "127.0.0.1:$port" occupied -- env
+	is_status 0
+	sort out | cmp -s - wanted || {
+		show
+		fail "not the same"
+	}
+}
+
+test_command_has_the_same_limits() {
+	listen4 bind=127.0.0.1,backlog=1024
+	# shellcheck disable=SC2046
+	set -- $(thousand "127.0.0.1:$port")
+	run_after 'ulimit -Sn 200' -t 9 "$@" occupied -- \
+		sh -c 'ulimit -Sn; ulimit -Hn'
+	is_status 0
+	is_out "200
+$(sh -c 'ulimit -Hn')"
+	run_after 'ulimit -n 100' -t 9 "$@" occupied -- \
+		sh -c 'ulimit -Sn; ulimit -Hn'
+	is_out "100
+100"
+}
+
+test_command_has_the_same_signals() {
+	native_only "its own signals"
+	default_signals
+	defaults=$signals
+	blocks="env --block-signal=USR2,TERM,PIPE"
+	$blocks true 2>/dev/null || blocks=
+	listen4
+	taken=$port
+	free_port
+	for code in : "trap '' TERM HUP" "trap '' PIPE CHLD INT" "trap '' USR1"; do
+		for signals in "$defaults" "$blocks"; do
+			# shellcheck disable=SC2086
+			$signals sh -c "$code; exec cat /proc/self/status" |
+				signal_lines >wanted
+			check "four lines" [ "$(wc -l <wanted)" = 4 ]
+			# -v, because a message changes SIGPIPE for a while.
+			# shellcheck disable=SC2086
+			$signals sh -c "$code; exec \"\$@\"" sh $PORTEND -v \
+				"127.0.0.1:$taken" occupied \
+				"127.0.0.1:$port" free \
+				-- cat /proc/self/status 2>err |
+				signal_lines >out
+			cmp -s wanted out || {
+				diff wanted out
+				fail "$signals: not the signals of: $code"
+			}
+		done
+	done
+}
+
+signal_lines() {
+	grep -E '^(SigBlk|SigIgn|SigCgt|SigPnd):'
+}
+
+test_command_has_no_descriptor_of_ours() {
+	listen4
+	taken=127.0.0.1:$port
+	free_port
+	ls /proc/self/fd >wanted
+	# shellcheck disable=SC2046
+	run_after ': ' -v "$taken" localhost:"${taken#*:}" occupied \
+		"localhost:$port" free $(thousand "$taken") occupied \
+		-- ls /proc/self/fd
+	is_status 0
+	cmp -s out wanted || {
+		diff -u wanted out
+		fail "not the same descriptors"
+	}
+	# One that was open is still.
+	run_after 'exec 7<&0' "$taken" occupied -- sh -c '[ -e /proc/self/fd/7 ]'
+	is_status 0
+}
+
+test_command_has_no_child_of_ours() {
+	listen4
+	# shellcheck disable=SC2016
+	run "127.0.0.1:$port" occupied -- \
+		sh -c 'cat /proc/$$/task/$$/children; :'
+	is_status 0
+	check "no child but cat" [ "$(wc -w <out)" -le 1 ]
+}
+
+test_closed_descriptors_stay_closed_for_command() {
+	listen4
+	for closed in 0 1 2 "0 1" "1 2" "0 2" "0 1 2"; do
+		code=:
+		for fd in $closed; do
+			code="$code; exec $fd<&-"
+		done
+		rm -f left
+		# shellcheck disable=SC2016
+		run_after "$code" -v "127.0.0.1:$port" occupied -- sh -c '
+			cd /proc/$$/fd || exit
+			for fd in 0 1 2; do
+				[ ! -e $fd ] || left="$left $fd"
+			done
+			mkdir "$0$left"' "$dir/left"
+		is_status 0
+		for fd in 0 1 2; do
+			case " $closed " in
+			*" $fd "*) ;;
+			*) printf ' %s' $fd ;;
+			esac
+		done >kept
+		check "closed: $closed" rmdir "left$(cat kept)"
+	done
+}
+
+test_closed_descriptors_never_become_a_socket() {
+	native_only "its own descriptors"
+	wedge
+	# The probe of a silent port stays open; so it can be looked at.
+	start_after 'exec <&- >&- 2>&-' -v -t 15 "127.0.0.1:$port" occupied
+	waiter=$pid
+	wait_until has_socket "$waiter"
+	for fd in 0 1 2; do
+		case $(readlink "/proc/$waiter/fd/$fd") in
+		*socket* | *pipe*) fail "$fd is a socket" ;;
+		esac
+	done
+}
+
+# has_socket PID: it has a socket open.
+has_socket() {
+	for fd in /proc/"$1"/fd/*; do
+		case $(readlink "$fd") in
+		socket:*) return 0 ;;
+		esac
+	done
+	return 1
+}
+
+test_command_does_not_run_if_not_reached() {
+	free_port
+	run -t .1 "127.0.0.1:$port" occupied -- touch "$dir/ran"
+	is_status 1
+	run -t .1 "127.0.0.1:$port" free ./x occupied -- touch "$dir/ran"
+	is_status 1
+	bad x: "127.0.0.1:$port" free x: free -- touch "$dir/ran"
+	check "did not run" [ ! -e ran ]
+}
+
+test_command_that_cannot_be_run() {
+	free_port
+	run "127.0.0.1:$port" free -- ./nosuch arg
+	is_status 127
+	is_err "portend: ./nosuch: No such file or directory"
+	run_after 'PATH=/usr/bin:/bin' "127.0.0.1:$port" free -- nosuch-in-path
+	is_status 127
+	is_err "portend: nosuch-in-path: No such file or directory"
+	: >file
+	run "127.0.0.1:$port" free -- ./file
+	is_status 126
+	is_err "portend: ./file: Permission denied"
+	run "127.0.0.1:$port" free -- "$dir"
+	is_status 126
+	is_err "portend: $dir: Permission denied"
+	run "127.0.0.1:$port" free -- true
+	is_status 0
+	is_out ''
+}
+
+test_command_is_looked_for_in_path() {
+	free_port
+	mkdir bin
+	# shellcheck disable=SC2016
+	printf '#!/bin/sh\necho found "$0" "$@"\n' >bin/some-command
+	chmod 755 bin/some-command
+	run_after "PATH=$dir/bin:\$PATH" "127.0.0.1:$port" free -- \
+		some-command x
+	is_status 0
+	is_out "found $dir/bin/some-command x"
+}
+
+test_signals_end_a_wait() {
+	default_signals
+	free_port
+	for signal in HUP:129 TERM:143 INT:130; do
+		# shellcheck disable=SC2086
+		start $signals $PORTEND -t 15 "127.0.0.1:$port" ./x occupied \
+			2>err
+		waiter=$pid
+		wait_until is_sleeping_portend "$waiter"
+		if [ $signal = INT:130 ] && ignores_int "$waiter"; then
+			skip "SIGINT: needs env --default-signal"
+		fi
+		kill "-${signal%:*}" "$waiter"
+		finish "$waiter"
+		is_status "${signal#*:}"
+		check "silent" [ ! -s err ]
+	done
+}
+
+is_sleeping_portend() {
+	grep -q occupied "/proc/$1/cmdline" && is_sleeping "$1" &&
+		! grep -q default-signal "/proc/$1/cmdline"
+}
+
+ignores_int() {
+	ignored=$(sed -n 's/^SigIgn:.*\(.\)$/\1/p' "/proc/$1/status")
+	case $ignored in
+	[2367abef]) ;;
+	*) return 1 ;;
+	esac
+}
+
+# Tests: find
+
+# is_port TEXT
+is_port() {
+	case $1 in
+	'' | *[!0-9]* | ??????*) return 1 ;;
+	esac
+	[ "$1" -ge 1 ] && [ "$1" -le 65535 ]
+}
+
+test_find() {
+	run find
+	is_status 0
+	is_err ''
+	check "one line" [ "$(wc -l <out)" = 1 ]
+	port=$(cat out)
+	check "a port: $port" is_port "$port"
+	check_not "nothing listens" is_listening "$port"
+	need socat
+	serve TCP4-LISTEN
+	run "$port" find
+	is_status 1
+	is_out ''
+}
+
+test_found_ports_are_distinct() {
+	# shellcheck disable=SC2046
+	run $(seq 300 | sed 's/.*/0/') localhost:0 127.0.0.1:0 find
+	is_status 0
+	is_err ''
+	check "302 lines" [ "$(wc -l <out)" = 302 ]
+	check "all distinct" [ "$(sort -u out | wc -l)" = 302 ]
+	while read -r port; do
+		check "a port: $port" is_port "$port"
+	done <out
+}
+
+# Sets port to the first of ten ports outside of the range that the kernel
+# picks from, none of them in use.
+free_block() {
+	block=$((2000 + $$ % 1000))
+	while [ $((block += 1)) ]; do
+		[ $block -lt 3000 ] || block=2000
+		port=$((block * 10))
+		mkdir "$suite/block.$block" 2>/dev/null || continue
+		for p in 0 1 2 3 4 5 6 7 8 9; do
+			is_in_use $((port + p)) && continue 2
+		done
+		return
+	done
+}
+
+test_find_takes_the_lowest_of_a_range() {
+	need socat
+	free_block
+	low=$port
+	range=$low-$((low + 9))
+	run "$range" find
+	is_out "$low"
+	run "$range" "$range" "127.0.0.1:$range" "$low-$((low + 3))" find
+	is_status 0
+	is_out "$low
+$((low + 1))
+$((low + 2))
+$((low + 3))"
+	serve TCP4-LISTEN bind=127.0.0.1
+	run "$range" find
+	is_out "$((low + 1))"
+	port=$((low + 1))
+	serve TCP4-LISTEN
+	run "$range" "localhost:$range" "$((low + 9))-$((low + 9))" find
+	is_out "$((low + 2))
+$((low + 3))
+$((low + 9))"
+	run "$((low + 9))" "0$((low + 8))" find
+	is_out "$((low + 9))
+$((low + 8))"
+	run "$low-$((low + 1))" find
+	is_status 1
+	is_out ''
+	is_err "No port from $low to $((low + 1)) is free."
+	run "127.0.0.1:$low-$((low + 1))" find
+	is_status 1
+	is_err "No port from $low to $((low + 1)) is free on 127.0.0.1."
+	# All were found, or none is printed.
+	run "$range" "localhost:$low-$((low + 1))" find
+	is_status 1
+	is_out ''
+	is_err "No port from $low to $((low + 1)) is free on localhost."
+}
+
+test_find_names_the_address_in_use() {
+	listen4
+	run "$port" find
+	is_status 1
+	is_out ''
+	err_has "^Port $port is in use on [0-9a-f.:]+\.\$"
+	for host in 127.0.0.1 localhost; do
+		run "$host:$port" find
+		is_status 1
+		is_err "Port $port is in use on 127.0.0.1."
+	done
+	run "0.0.0.0:$port" find
+	is_status 1
+	is_err "Port $port is in use on 0.0.0.0."
+	need_ipv6
+	run "[::1]:$port" find
+	is_status 0
+	is_out "$port"
+	listen6
+	run "$port" find
+	is_status 1
+	err_has "^Port $port is in use on [0-9a-f.:]+\.\$"
+	for host in '[0:0::1]' localhost; do
+		run "$host:$port" find
+		is_status 1
+		is_err "Port $port is in use on ::1."
+	done
+	run "127.0.0.1:$port" find
+	is_status 0
+	is_out "$port"
+}
+
+test_find_sees_a_listener_on_any_one_address() {
+	for options in '' bind=127.0.0.1 bind=127.0.0.2; do
+		listen4 "$options"
+		run "$port" find
+		is_status 1
+		check "IPv4 $options" [ ! -s out ]
+	done
+	for options in '' 'bind=[::1]'; do
+		listen6 "$options"
+		run "$port" find
+		is_status 1
+		check "IPv6 $options" [ ! -s out ]
+	done
+}
+
+# SO_REUSEPORT would have hidden it.
+test_find_sees_a_listener_that_shares() {
+	need socat
+	free_port
+	serve TCP4-LISTEN reuseport
+	run "$port" find
+	is_status 1
+	run "127.0.0.1:$port" find
+	is_status 1
+}
+
+test_find_the_same_port_twice() {
+	free_port
+	run "$port" "$port" find
+	is_status 1
+	is_out ''
+	err_has "^Port $port is in use on [0-9a-f.:]+\.\$"
+	run "$port" "127.0.0.1:$port" find
+	is_status 1
+	run "localhost:$port" "localhost:$port" find
+	is_status 1
+	is_err "Port $port is in use on 127.0.0.1."
+	run "127.0.0.1:$port" find
+	is_out "$port"
+}
+
+test_find_what_cannot_be_bound() {
+	run 192.0.2.1:0 find
+	is_status 1
+	is_out ''
+	err_has "^Port 0 cannot be bound on 192\.0\.2\.1\. \((Address not avail|\
+Cannot assign requested addr)[a-z]*\)\$"
+	run 192.0.2.1:8000-8010 find
+	is_status 1
+	check "one line" [ "$(wc -l <err)" = 1 ]
+	err_has "\((Address not avail|Cannot assign requested addr)[a-z]*\)\$"
+	become_nobody
+	lowest=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)
+	[ "$lowest" -gt 80 ] || skip "needs ports that are privileged"
+	for port in 80 79 78 77 76; do
+		is_in_use "$port" || break
+	done
+	run_as_nobody "$port" find
+	is_status 1
+	is_err "Port $port cannot be bound. (Permission denied)"
+	run_as_nobody "localhost:$port" find
+	is_status 1
+	is_err "Port $port cannot be bound on localhost. (Permission denied)"
+}
+
+test_find_takes_a_port_in_time_wait() {
+	need socat
+	free_port
+	# The server closes first, and so keeps TIME_WAIT.
+	start socat -u OPEN:/dev/null "TCP4-LISTEN:$port,reuseaddr"
+	wait_until is_listening "$port"
+	socat -u "TCP4:127.0.0.1:$port" OPEN:/dev/null
+	finish "$pid"
+	wait_until is_waiting "$port"
+	for word in "$port" "127.0.0.1:$port" "localhost:$port" "$port-$port"; do
+		run "$word" find
+		is_status 0
+		is_out "$port"
+	done
+	run -r "$port" find
+	is_status 1
+	err_has "^Port $port is in use on [0-9a-f.:]+\.\$"
+}
+
+test_reserve() {
+	run -r find
+	is_status 0
+	is_err ''
+	port=$(cat out)
+	check "TIME_WAIT on 127.0.0.1" is_reserved4 "$port"
+	check_not "nothing listens" is_listening "$port"
+	need socat
+	serve TCP4-LISTEN
+	stop "$pid"
+	need_ipv6
+	check "TIME_WAIT on ::1" is_reserved6 "$port"
+	serve TCP6-LISTEN ipv6only=1
+	stop "$pid"
+	serve TCP6-LISTEN ipv6only=0
+	run -t 0 "127.0.0.1:$port" occupied
+	is_status 0
+}
+
+test_reserve_on_a_host() {
+	run -r 127.0.0.1:0 localhost:0 find
+	is_status 0
+	is_err ''
+	check "two lines" [ "$(wc -l <out)" = 2 ]
+	while read -r port; do
+		check "TIME_WAIT" is_reserved4 "$port"
+		check_not "nothing listens" is_listening "$port"
+	done <out
+	need_ipv6
+	check "TIME_WAIT on ::1" is_reserved6 "$(tail -n 1 out)"
+	check_not "not on ::1" is_reserved6 "$(head -n 1 out)"
+	run -r '[::1]:0' find
+	is_status 0
+	check "TIME_WAIT on ::1" is_reserved6 "$(cat out)"
+}
+
+test_reservations_of_one_range_differ() {
+	free_block
+	for p in 0 1 2; do
+		run -r "$port-$((port + 2))" find
+		is_status 0
+		is_out $((port + p))
+	done
+	run -r "$port-$((port + 2))" find
+	is_status 1
+	is_err "No port from $port to $((port + 2)) is free."
+	run "$port-$((port + 2))" find
+	is_out "$port"
+}
+
+test_twenty_reservations_side_by_side() {
+	reserving=
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		# shellcheck disable=SC2086
+		start $PORTEND -r find >>ports 2>>errors
+		reserving="$reserving $pid"
+	done
+	for p in $reserving; do
+		finish "$p"
+		is_status 0
+	done
+	check "silent" [ ! -s errors ]
+	check "twenty ports" [ "$(sort -u ports | wc -l)" = 20 ]
+	while read -r port; do
+		check "a port: $port" is_port "$port"
+		check_not "nothing listens" is_listening "$port"
+	done <ports
+}
+
+# Tests: the program, its figures and its manual
+
+test_the_binary_is_small_and_static() {
+	shipped_only "its size"
+	size=$(wc -c <"$PORTEND")
+	check "$size bytes" [ "$size" -le 49152 ]
+	check_not "static" grep -q /ld- "$PORTEND"
+}
+
+test_system_calls_are_few() {
+	trace all
+	listen4
+	taken=$port
+	free_port
+	for arguments in "127.0.0.1:$taken occupied" "localhost:$taken occupied" \
+		"127.0.0.1:$port free" "localhost:$port free" \
+		"localhost:$port assert-free"; do
+		# shellcheck disable=SC2086
+		run_traced $arguments
+		is_status 0
+		count=$(wc -l <calls)
+		check "$arguments: $count" [ "$count" -le 20 ]
+	done
+	run_traced find
+	is_status 0
+	count=$(wc -l <calls)
+	check "find: $count" [ "$count" -le 15 ]
+}
+
+# Prints the words of its input on one line.
+squeeze() {
+	tr -s ' \n' '  ' | sed 's/^ //; s/ $//'
+}
+
+test_the_manual_agrees_with_the_usage() {
+	manual=${self%/*}/portend.1
+	[ -f "$manual" ] || skip "needs portend.1"
+	need mandoc
+	mandoc -T ascii -O width=1000 "$manual" |
+		sed "s/.$(printf '\b')//g" >text
+	sed -n '/^SYNOPSIS/,/^DESCRIPTION/p' text | sed '1d; $d' >synopsis
+	found=$(squeeze <synopsis)
+	wanted=$(echo "$usage" | sed 's/^usage://' | squeeze)
+	check "SYNOPSIS: $found" [ "$found" = "$wanted" ]
+	$PORTEND -h | grep -o -E -e '--[a-z-]+' | sort -u >in_help
+	grep -E '^ +-' text | grep -o -E -e '--[a-z-]+' | sort -u >in_manual
+	cmp -s in_help in_manual || {
+		diff in_help in_manual
+		fail "options differ"
+	}
+}
+
+# Tests in a namespace of their own
+
+# The runner
+
+# Makes the words of PORTEND that are paths good in any directory.
+absolute() {
+	for _word do
+		case $_word in
+		/*) ;;
+		*/*) _word=$PWD/$_word ;;
+		esac
+		printf '%s ' "$_word"
+	done
+}
+
+# Ends what the test has started. One that is stopped, or takes no notice of
+# the polite way, must end, too.
+end_started() {
+	# start may have been interrupted before it could note what it started.
+	[ "${!-}" = "$pid" ] || pids="$pids ${!-}"
+	for _p in $pids; do
+		kill -TERM "$_p" && kill -CONT "$_p"
+	done 2>/dev/null
+	_tries=200
+	for _p in $pids; do
+		while kill -0 "$_p" && [ $((_tries -= 1)) -gt 0 ]; do
+			sleep .01
+		done
+		kill -KILL "$_p"
+		wait "$_p"
+	done 2>/dev/null
+}
+
+# Runs one test in this shell, which ends with it and then tells the runner.
+run_test() {
+	test=$1
+	dir=$suite/$test
+	pid=${!-} pids=''                # pid: of the runner, not of this test
+	trap 'status=$?; end_started; end_test "$status"' EXIT
+	trap 'exit 143' TERM
+	mkdir "$dir" && cd "$dir" || exit 1
+	"$test"
+	exit 0
+}
+
+end_test() {
+	echo "$1" >"$suite/$test.status"
+	echo 1<>"$suite/done"
+}
+
+# As run_test, in namespaces of its own.
+run_in_namespace() {
+	test=$1
+	if ! unshare -n -m ip link set lo up; then
+		echo "needs root, unshare and ip" >"$suite/$test.skip"
+		end_test 77
+	else
+		exec unshare -n -m "$self" --in-namespace "$suite" "$test"
+	fi
+}
+
+# Starts a test.
+launch() {
+	(
+		exec </dev/null >"$suite/$1.log" 2>&1 9>&-
+		case $1 in
+		ns*) run_in_namespace "$1" ;;
+		*) run_test "$1" ;;
+		esac
+	) &
+	running="$running $1:$!"
+}
+
+# Prints the results that are there, in the order of the tests.
+report() {
+	while [ "$left" ]; do
+		test=${left%% *}
+		[ -s "$suite/$test.status" ] || break
+		left=${left#* }
+		read -r status <"$suite/$test.status"
+		number=$((number + 1))
+		_title=$(echo "${test#*test_}" | tr _ ' ')
+		case $status in
+		0)
+			passed=$((passed + 1))
+			echo "ok $number - $_title"
+			;;
+		77)
+			skipped=$((skipped + 1))
+			read -r reason <"$suite/$test.skip"
+			echo "ok $number - $_title # SKIP $reason"
+			;;
+		*)
+			failed=$((failed + 1))
+			echo "not ok $number - $_title"
+			;;
+		esac
+		grep '^#' "$suite/$test.log"
+		[ "$status" = 0 ] || [ "$status" = 77 ] ||
+			sed '/^#/d; s/^/#   /' "$suite/$test.log"
+	done
+}
+
+# Prints the tests, in their order, whose name contains one of the words.
+choose() {
+	sed -n 's/^\(\(ns\)\{0,1\}test_[a-z0-9_]*\)() {$/\1/p' "$self" |
+	while read -r test; do
+		[ $# -gt 0 ] || echo "$test"
+		for _word do
+			case $test in
+			*"$_word"*)
+				echo "$test"
+				break
+				;;
+			esac
+		done
+	done
+}
+
+end_tests() {
+	for _p in $running; do
+		[ -s "$suite/${_p%:*}.status" ] || kill -TERM "${_p#*:}"
+	done 2>/dev/null
+	wait
+	rm -rf "$suite"
+}
+
+umask 022
+if [ "${1-}" = --in-namespace ]; then
+	suite=$2
+	ip link set lo up
+	run_test "$3"
+fi
+
+LC_ALL=C
+export LC_ALL
+self=$(dirname "$0")
+self=$(cd "$self" && pwd)/${0##*/}
+# shellcheck disable=SC2086
+PORTEND=$(absolute ${PORTEND:-./portend})
+PORTEND=${PORTEND% }
+export PORTEND
+$PORTEND -V >/dev/null || {
+	echo "tests.sh: $PORTEND cannot be run: try make" >&2
+	exit 1
+}
+left=$(choose "$@" | tr '\n' ' ')
+passed=0 failed=0 skipped=0 number=0 running='' under_way=0
+suite=$(mktemp -d "${TMPDIR:-/tmp}/portend.XXXXXX") || exit 1
+chmod 755 "$suite"
+trap 'end_tests; trap - EXIT; exit 130' INT TERM HUP
+trap end_tests EXIT
+mkfifo "$suite/done"
+exec 9<>"$suite/done"
+# shellcheck disable=SC2086
+set -- $left
+echo "1..$#"
+for name do
+	if [ "$under_way" -ge "$jobs" ]; then
+		read -r _ <&9
+		under_way=$((under_way - 1))
+		report
+	fi
+	launch "$name"
+	under_way=$((under_way + 1))
+done
+while [ "$under_way" -gt 0 ]; do
+	read -r _ <&9
+	under_way=$((under_way - 1))
+	report
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
