@@ -749,6 +749,16 @@ static void close_addresses(struct target *target)
 		close_fd(&address->fd);
 }
 
+/* Closes the probes and the pipes of so many targets. */
+static void close_fds(struct target *first, size_t count)
+{
+	for (; count > 0; count--, first++) {
+		close_addresses(first);
+		close_fd(&first->lookups[0].fd);
+		close_fd(&first->lookups[1].fd);
+	}
+}
+
 /* Waits for the child, and for no other process: those are COMMAND's. */
 static void reap(struct lookup *lookup)
 {
@@ -762,21 +772,20 @@ static void reap(struct lookup *lookup)
  * are killed before the first is waited for, so that they end side by side. */
 static void close_targets(struct target *first, size_t count)
 {
-	struct target *target, *end = first + count;
 	struct lookup *lookup;
+	size_t i;
 
-	for (target = first; target < end; target++) {
-		close_addresses(target);
-		for (lookup = target->lookups; lookup < target->lookups + 2; lookup++) {
-			close_fd(&lookup->fd);
-			if (lookup->child)
-				kill(lookup->child, SIGKILL);
-		}
+	close_fds(first, count);
+	for (i = 0; i < 2 * count; i++) {
+		lookup = &first[i / 2].lookups[i % 2];
+		if (lookup->child)
+			kill(lookup->child, SIGKILL);
 	}
-	for (target = first; target < end; target++)
-		for (lookup = target->lookups; lookup < target->lookups + 2; lookup++)
-			if (lookup->child)
-				reap(lookup);
+	for (i = 0; i < 2 * count; i++) {
+		lookup = &first[i / 2].lookups[i % 2];
+		if (lookup->child)
+			reap(lookup);
+	}
 }
 
 /* The child: it writes the addresses of a host to fd, and ends. */
@@ -802,38 +811,36 @@ static _Noreturn void lookup_child(const struct target *target, int family,
 }
 
 /* Starts the child. Returns 0 or an errno. The child must not hold a probe
- * open when its parent closes it. By syscall(2), as musl's pipe2 and prctl, for
- * the sake of older kernels, cost 0.3 KB more. */
+ * open when its parent closes it, and needs descriptors of its own. By
+ * syscall(2), as musl's pipe2 and prctl, for the sake of older kernels, cost
+ * 0.3 KB more. */
 static int lookup_start(struct target *target, struct lookup *lookup)
 {
-	pid_t parent = getpid();
+	pid_t parent = getpid(), child;
 	int fds[2], error;
-	size_t i;
 
 	if (!lookup->addresses)
 		lookup->addresses = allocate(ADDRESSES_MAX,
 			sizeof *lookup->addresses);
-	if (!lookup->addresses ||
-	    syscall(SYS_pipe2, fds, O_CLOEXEC) < 0)
+	if (!lookup->addresses || syscall(SYS_pipe2, fds, O_CLOEXEC) < 0)
 		return errno;
-	lookup->child = _Fork();
-	error = lookup->child < 0 ? errno : 0;
-	if (lookup->child == 0) {
+	lookup->fd = fds[0];
+	open_count++;
+	child = _Fork();
+	error = errno;
+	if (child == 0) {
 		syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(EXIT_FAILURE);
-		for (i = 0; i < target_count; i++)
-			close_addresses(&targets[i]);
+		close_fds(targets, target_count);
 		lookup_child(target, lookup->family, fds[1]);
 	}
 	close(fds[1]);
-	if (error) {
-		close(fds[0]);
-		lookup->child = 0;
+	if (child < 0) {
+		close_fd(&lookup->fd);
 		return error;
 	}
-	lookup->fd = fds[0];
-	open_count++;
+	lookup->child = child;
 	lookup_count++;
 	return 0;
 }
