@@ -13,7 +13,8 @@
  *
  * - One loop (wait_for_all) around one ppoll(2) probes all addresses of all
  *   targets at the same time, and it alone looks at the clock. Nothing else
- *   in it blocks, so nothing can delay a deadline or another target.
+ *   in it blocks, but for a reader of standard error that does not read, so
+ *   nothing can delay a deadline or another target.
  * - A look-up runs in a child process, one for each address family, because
  *   getaddrinfo(3) blocks for as long as a name server keeps silent. The
  *   answer comes back through a pipe, in one atomic write. Children die with
@@ -81,7 +82,7 @@ enum {
 	ECHO_MAX = 255,             /* bytes of an argument in a message */
 	HOST_MAX = 254,             /* RFC 1035: 253, and a final dot */
 	LOOKUPS_MAX = 192,          /* at once: to end more takes too long */
-	PICKS_MAX = 4096,           /* tries for one port on several addresses */
+	PICKS_MAX = 4096,           /* tries for a port on all addresses */
 	POLLS_MAX = 2048,           /* probes and look-ups under way at once */
 	PORT_MAX = 65535,
 };
@@ -111,7 +112,7 @@ enum standing {
 	REFUSED,
 	SILENT,
 	UNASKED,
-	UNTOLD,                     /* trouble of our own: nothing was learned */
+	UNTOLD,                     /* trouble of our own tells nothing */
 	HELD,                       /* silent, but bind(2) says in use */
 	ANSWERING,
 };
@@ -177,13 +178,13 @@ static const char synopsis[] =
 
 static const char help[] =
 	"\n"
-	"TARGET: HOST:PORT, [ADDRESS]:PORT, or a path; HOST is a name or address\n"
+	"TARGET: HOST:PORT, [ADDRESS]:PORT or a path; HOST: a name or address\n"
 	"STATE: occupied, free, or assert-free (one check, no waiting)\n"
 	"TIME: 5, .5, 1.5m, 250ms; s is the default, h and d the others\n"
 	"\n"
 	"  -t, --timeout TIME          give up after TIME; 0 checks once\n"
 	"  -c, --connect-timeout TIME  when no answer is silence (2 s)\n"
-	"  -r, --reserve               keep the port found from others a while\n"
+	"  -r, --reserve               keep the port from others for a while\n"
 	"  -q, --quiet                 no message when a state is not reached\n"
 	"  -v, --verbose               a line whenever a target changes\n"
 	"  -h, --help                  print this\n"
@@ -200,7 +201,8 @@ static bool write_all(int fd, const char *text, size_t length)
 	int error;
 
 	sigaction(SIGPIPE, &ignore, &inherited);
-	while (length && ((n = write(fd, text, length)) > 0 || errno == EINTR)) {
+	while (length > 0 && (n >= 0 || errno == EINTR)) {
+		n = write(fd, text, length);
 		if (n > 0) {
 			text += n;
 			length -= n;
@@ -290,8 +292,9 @@ static const char *error_text(int error)
 		"No buffer space available\0" "No such device\0"
 		"No such file or directory\0" "Exec format error\0"
 		"Out of memory\0" "No space left on device\0"
-		"Socket not connected\0" "Not a directory\0" "Operation not permitted\0"
-		"Broken pipe\0" "Protocol wrong type for socket";
+		"Socket not connected\0" "Not a directory\0"
+		"Operation not permitted\0" "Broken pipe\0"
+		"Protocol wrong type for socket";
 	static char number[] = "Error 4294967295";
 	size_t i;
 
@@ -401,6 +404,7 @@ static int parse_port(const char *text, int lowest, const char *what)
 	struct addrinfo hints = { .ai_family = AF_INET,
 		.ai_socktype = SOCK_STREAM }, *service;
 	static struct addrinfo *services;
+	const struct sockaddr_in *in;
 	const char *p = text;
 	int port;
 
@@ -414,7 +418,8 @@ static int parse_port(const char *text, int lowest, const char *what)
 			die_usage(what, "no such port or service");
 		service->ai_next = services;
 		services = service;
-		return ntohs(((struct sockaddr_in *)service->ai_addr)->sin_port);
+		in = (const struct sockaddr_in *)service->ai_addr;
+		return ntohs(in->sin_port);
 	}
 	if (port < lowest || port > PORT_MAX)
 		die_usage(what, "a port is 1 to 65535");
@@ -620,6 +625,7 @@ static bool is_unix(const struct target *target)
 
 static void parse_target(struct target *target, const char *word)
 {
+	struct sockaddr_un *un;
 	int f;
 
 	target->given = word;
@@ -627,9 +633,10 @@ static void parse_target(struct target *target, const char *word)
 		target->service = word;
 		if (strncmp(word, "unix:", 5) == 0)
 			target->service += 5;
-		if (strlen(target->service) >= sizeof target->known->name.un.sun_path)
+		if (strlen(target->service) >= sizeof un->sun_path)
 			die_usage(word, "too long for a socket's path");
-		stpcpy(set_address(target, AF_UNIX)->un.sun_path, target->service);
+		un = &set_address(target, AF_UNIX)->un;
+		stpcpy(un->sun_path, target->service);
 		return;
 	}
 	target->service = parse_host(target);
@@ -649,22 +656,22 @@ static void parse_target(struct target *target, const char *word)
 static void parse_range(struct target *target, const char *word)
 {
 	char low[sizeof "65535"] = "";
+	const char *port;
 	int digits;
 
 	target->given = word;
 	if (strchr(word, '/'))
 		die_usage(word, "find is for TCP ports");
-	target->service = parse_host(target);
-	digits = count_digits(target->service);
-	if (digits > 0 && digits < (int)sizeof low &&
-	    target->service[digits] == '-') {
-		memcpy(low, target->service, digits);
+	target->service = port = parse_host(target);
+	digits = count_digits(port);
+	if (digits > 0 && digits < (int)sizeof low && port[digits] == '-') {
+		memcpy(low, port, digits);
 		target->low = parse_port(low, 1, word);
-		target->high = parse_port(target->service + digits + 1, 1, word);
+		target->high = parse_port(port + digits + 1, 1, word);
 		if (target->low > target->high)
 			die_usage(word, "LOW is above HIGH");
 	} else {
-		target->low = target->high = parse_port(target->service, 0, word);
+		target->low = target->high = parse_port(port, 0, word);
 	}
 	if (*target->host)
 		parse_address(target);
@@ -1133,9 +1140,10 @@ static void say_failure(const struct target *target)
 	bool wanted = target->state == OCCUPIED;
 	int answer = target_answer(target);
 	enum standing standing = standing_of(answer);
-	const char *verb = wanted ? "bound" : "free", *reason;
+	enum standing expected = wanted ? REFUSED : ANSWERING;
+	const char *verb = wanted ? "bound" : "free";
+	const char *reason = reason_text(answer, standing != expected);
 
-	reason = reason_text(answer, standing != (wanted ? REFUSED : ANSWERING));
 	if (options.quiet || target->state == FIND)
 		return;
 	if (target->state == ASSERT_FREE && standing >= HELD && is_unix(target))
@@ -1272,7 +1280,8 @@ static void serve_address(struct target *target, struct address *address,
 		ask(target, address, wait);
 	if (address->fd) {
 		address->slot = add_poll(address->fd, POLLOUT);
-		wait->wake = smaller(wait->wake, address->asked + wait->patience);
+		wait->wake = smaller(wait->wake,
+			address->asked + wait->patience);
 	} else if (again) {
 		wait->due = smaller(wait->due, address->due);
 	}
@@ -1666,6 +1675,25 @@ static int reserve_address(const struct address *address)
 	return reserve(address->fd, &name);
 }
 
+/* Reserves the target's port on all its addresses; tells if that fails. */
+static bool reserve_all(const struct target *target)
+{
+	const struct address *address;
+	int error;
+	size_t i;
+
+	for (i = 0; (address = address_at(target, i)); i++) {
+		error = address->fd ? reserve_address(address) : 0;
+		if (error && !options.quiet)
+			say("Port % cannot be reserved on %.&\n",
+				target->service, address_text(&address->name),
+				reason_text(error, true));
+		if (error)
+			return false;
+	}
+	return true;
+}
+
 /* Finds all ports, holding each until the last is found; then reserves them,
  * lets go of them and prints them. Returns the exit status. */
 static int find_all(void)
@@ -1674,7 +1702,6 @@ static int find_all(void)
 	char *text = allocate(target_count, sizeof "65535\n"), *to = text;
 	struct address *where = NULL;
 	int error;
-	size_t i;
 
 	if (!text)
 		die("find", errno);
@@ -1691,19 +1718,9 @@ static int find_all(void)
 		*to++ = '\n';
 	}
 	for (target = targets; target < end && options.reserve_given; target++)
-		for (i = 0; (where = address_at(target, i)); i++) {
-			error = where->fd ? reserve_address(where) : 0;
-			if (error) {
-				if (!options.quiet)
-					say("Port % cannot be reserved on %.&\n",
-						target->service,
-						address_text(&where->name),
-						reason_text(error, true));
-				return EXIT_NOT_REACHED;
-			}
-		}
-	for (target = targets; target < end; target++)
-		close_addresses(target);
+		if (!reserve_all(target))
+			return EXIT_NOT_REACHED;
+	close_fds(targets, target_count);
 	if (!write_all(STDOUT_FILENO, text, to - text))
 		die("standard output", errno);
 	return EXIT_REACHED;
