@@ -726,6 +726,15 @@ static int open_socket(int family)
 	return fd;
 }
 
+/* As open_socket, and the zone of the address is the interface it is now. */
+static int open_address(struct address *address)
+{
+	if (address->zone && !(address->name.in6.sin6_scope_id =
+	                       if_nametoindex(address->zone)))
+		return -1;
+	return open_socket(address->name.family);
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd) {
@@ -950,10 +959,7 @@ static int probe_start(struct address *address)
 	union name *name = &address->name;
 	int fd, error = EINPROGRESS;
 
-	if (address->zone && !(name->in6.sin6_scope_id =
-	                       if_nametoindex(address->zone)))
-		return errno;
-	fd = open_socket(name->family);
+	fd = open_address(address);
 	if (fd < 0)
 		return errno;
 	if ((name->family != AF_UNIX &&
@@ -1508,7 +1514,7 @@ static int bind_address(struct address *address, int port, bool shared)
 	union name *name = &address->name;
 
 	if (!address->fd) {
-		address->fd = open_socket(name->family);
+		address->fd = open_address(address);
 		if (address->fd < 0) {
 			address->fd = 0;
 			return errno;
