@@ -2630,7 +2630,7 @@ nstest_an_address_with_a_zone() {
 	silent_network
 	ip addr add fe80::5/64 dev silent nodad || skip "needs IPv6"
 	number=$(ip -o link show silent | sed 's/:.*//')
-	listen6 bind=[::]
+	listen6 'bind=[::]'
 	for zone in silent "$number"; do
 		run -t 5 "[fe80::5%$zone]:$port" occupied
 		is_status 0
