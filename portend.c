@@ -1332,17 +1332,22 @@ static void serve_lookup(struct target *target, struct lookup *lookup,
 	}
 }
 
-static void serve(struct target *target, struct wait *wait)
+static void serve_addresses(struct target *target, struct wait *wait)
 {
 	struct address *address;
 	size_t i;
 
+	for (i = 0; (address = address_at(target, i)); i++)
+		if (target->outcome == WAITING && target->state != FIND)
+			serve_address(target, address, wait);
+}
+
+static void serve_lookups(struct target *target, struct wait *wait)
+{
+	size_t i;
+
 	if (target->state == FIND)
 		judge(target, wait);
-	else
-		for (i = 0; (address = address_at(target, i)); i++)
-			if (target->outcome == WAITING)
-				serve_address(target, address, wait);
 	for (i = 0; i < 2; i++)
 		if (target->outcome == WAITING)
 			serve_lookup(target, &target->lookups[i], wait);
@@ -1445,16 +1450,21 @@ static bool wait_turn(struct wait *wait)
 	wait->budget = BATCH;
 	wait->full = false;
 	poll_count = 0;
-	for (n = 0; n < target_count; n++) {
+	/* All probes come before any look-up, which takes longer to start. */
+	for (n = 0; n < 2 * target_count; n++) {
 		i = (first + n) % target_count;
 		if (targets[i].outcome != WAITING)
 			continue;
 		if (wait->budget > 0)
 			wait->cursor = i;
-		serve(&targets[i], wait);
+		if (n < target_count) {
+			serve_addresses(&targets[i], wait);
+		} else {
+			serve_lookups(&targets[i], wait);
+			waiting += targets[i].outcome == WAITING;
+		}
 		if (targets[i].outcome == HOPELESS)
 			return false;
-		waiting += targets[i].outcome == WAITING;
 	}
 	if (waiting == 0 ||
 	    (is_last(wait) && poll_count == 0 && wait->budget > 0))
