@@ -1436,21 +1436,12 @@ static void wait_sleep(struct wait *wait)
 	}
 }
 
-/* One turn of the loop. Returns false when the wait is over. */
-static bool wait_turn(struct wait *wait)
+/* Starts what is due: all probes before any look-up, which takes longer to
+ * start. Returns how many targets still wait, or 0 if one is hopeless. */
+static size_t serve_all(struct wait *wait)
 {
 	size_t first = wait->cursor, waiting = 0, i, n;
 
-	if (is_last(wait) && wait->now >= wait->last + GRACE)
-		return false;
-	if (!is_last(wait) && wait->now >= wait->deadline)
-		wait->last = wait->now;
-	wait->wake = is_last(wait) ? wait->last + GRACE : wait->deadline;
-	wait->due = NEVER;
-	wait->budget = BATCH;
-	wait->full = false;
-	poll_count = 0;
-	/* All probes come before any look-up, which takes longer to start. */
 	for (n = 0; n < 2 * target_count; n++) {
 		i = (first + n) % target_count;
 		if (targets[i].outcome != WAITING)
@@ -1464,9 +1455,26 @@ static bool wait_turn(struct wait *wait)
 			waiting += targets[i].outcome == WAITING;
 		}
 		if (targets[i].outcome == HOPELESS)
-			return false;
+			return 0;
 	}
-	if (waiting == 0 ||
+	return waiting;
+}
+
+/* One turn of the loop. Returns false when the wait is over. */
+static bool wait_turn(struct wait *wait)
+{
+	size_t i;
+
+	if (is_last(wait) && wait->now >= wait->last + GRACE)
+		return false;
+	if (!is_last(wait) && wait->now >= wait->deadline)
+		wait->last = wait->now;
+	wait->wake = is_last(wait) ? wait->last + GRACE : wait->deadline;
+	wait->due = NEVER;
+	wait->budget = BATCH;
+	wait->full = false;
+	poll_count = 0;
+	if (serve_all(wait) == 0 ||
 	    (is_last(wait) && poll_count == 0 && wait->budget > 0))
 		return false;
 	wait_sleep(wait);
