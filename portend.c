@@ -894,7 +894,7 @@ static void lookup_merge(struct lookup *lookup, const struct reply *reply,
 
 static bool does_not_resolve(int answer)
 {
-	return answer == EAI_NONAME || answer == EAI_NODATA;
+	return answer == EAI_NONAME;
 }
 
 /* Reads the reply, and reaps the child. A failure that may pass leaves the
@@ -909,8 +909,9 @@ static void lookup_end(struct target *target, struct lookup *lookup)
 	}
 	close_fd(&lookup->fd);
 	reap(lookup);
-	if (reply.answer == 0 && reply.count == 0)
-		reply.answer = EAI_NODATA;
+	/* That there is no address of this family tells nothing more. */
+	if (reply.answer == EAI_NODATA || (!reply.answer && !reply.count))
+		reply.answer = EAI_NONAME;
 	if (reply.answer == 0 || does_not_resolve(reply.answer))
 		lookup_merge(lookup, &reply, target->low);
 	lookup->answer = reply.answer;
@@ -1056,7 +1057,6 @@ static const char *answer_text(int answer)
 	case NO_ANSWER_YET:
 		return "No answer";
 	case EAI_NONAME:
-	case EAI_NODATA:
 		return "Name does not resolve";
 	case EAI_AGAIN:
 	case EAI_FAIL:
