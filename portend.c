@@ -7,7 +7,8 @@
  * portend [-r] [[HOST:]PORT | [HOST:]LOW-HIGH]... find
  *
  * Exit status: 0 all reached or found; 1 not reached, or it could not be
- * told; 2 bad usage; 126 COMMAND could not be run; 127 not found.
+ * told; 2 bad usage; 126 COMMAND could not be run; 127 not found; 128+N ended
+ * by signal N.
  *
  * What the code keeps, everywhere:
  *
@@ -272,8 +273,8 @@ static void say(const char *format, ...)
 	write_all(STDERR_FILENO, text, end - text);
 }
 
-/* What an errno means, as musl has it; NULL if it is not one of these. All
- * that its strerror(3) knows would be 2 KB. */
+/* What an errno means, in musl's words, or else its number. All that its
+ * strerror(3) knows would be 2 KB. */
 static const char *error_text(int error)
 {
 	static const short errors[] = {

@@ -1830,6 +1830,13 @@ test_find() {
 	is_out ''
 }
 
+test_find_raises_a_low_limit() {
+	# shellcheck disable=SC2046
+	run_after "ulimit -Sn 40" $(yes 0 | head -n 100) find
+	is_status 0
+	check "a hundred ports" [ "$(sort -u out | wc -l)" = 100 ]
+}
+
 test_found_ports_are_distinct() {
 	# shellcheck disable=SC2046
 	run $(seq 300 | sed 's/.*/0/') localhost:0 127.0.0.1:0 find
@@ -2066,7 +2073,8 @@ test_reservations_of_one_range_differ() {
 	is_out "$port"
 }
 
-test_twenty_reservations_side_by_side() {
+# Twenty reservations side by side; their ports are in ports.
+reserve_twenty() {
 	reserving=
 	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 		# shellcheck disable=SC2086
@@ -2079,6 +2087,10 @@ test_twenty_reservations_side_by_side() {
 	done
 	check "silent" [ ! -s errors ]
 	check "twenty ports" [ "$(sort -u ports | wc -l)" = 20 ]
+}
+
+test_twenty_reservations_side_by_side() {
+	reserve_twenty
 	while read -r port; do
 		check "a port: $port" is_port "$port"
 		check_not "nothing listens" is_listening "$port"
@@ -2689,6 +2701,16 @@ nstest_find_on_an_address_with_a_zone() {
 	is_err "Port $port cannot be bound on fe80::5%nosuch. (No such device)"
 }
 
+nstest_silent_targets_do_not_take_turns() {
+	silent_network
+	# shellcheck disable=SC2046
+	run_after "ulimit -Sn 32" -c 1 \
+		$(seq 100 | sed 's/.*/192.0.2.1:&/') free
+	is_status 0
+	took_at_least 1000
+	took_at_most 3500
+}
+
 nstest_a_silent_address_delays_no_other() {
 	silent_network
 	listen4
@@ -3168,18 +3190,7 @@ nstest_a_reserved_port_is_given_to_nobody() {
 
 nstest_twenty_reservations_from_a_narrow_range() {
 	set_ports 20000 20063
-	reserving=
-	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-		# shellcheck disable=SC2086
-		start $PORTEND -r find >>ports 2>>errors
-		reserving="$reserving $pid"
-	done
-	for p in $reserving; do
-		finish "$p"
-		is_status 0
-	done
-	check "silent" [ ! -s errors ]
-	check "twenty ports" [ "$(sort -u ports | wc -l)" = 20 ]
+	reserve_twenty
 	count=$(sort -u ports | wc -l)
 	until [ "$count" -ge 60 ]; do
 		run -r localhost:0 localhost:0 find
