@@ -696,7 +696,7 @@ struct reply {                      /* of one look-up, in one atomic write */
 _Static_assert(sizeof(struct reply) <= PIPE_BUF, "pipe(7): atomic");
 
 static int open_count;              /* descriptors of ours: probes, look-ups */
-static rlim_t lookup_count;          /* look-ups under way */
+static int lookup_count;             /* look-ups under way */
 static struct rlimit inherited_limit;   /* rlim_max is 0 until it is raised */
 
 /* Raises the limit of open descriptors as far as it goes, once; true if that
@@ -1297,9 +1297,9 @@ static void serve_address(struct target *target, struct address *address,
 	}
 }
 
-/* Starts a look-up 1 s after the last one began, or when that has ended. Half
- * of the descriptors are left to probes, and look-ups that cannot start while
- * others run wait for their turn. */
+/* Starts a look-up 1 s after the last one began, or when that has ended. One
+ * that cannot start while others run waits for its turn. A pipe begins with
+ * two descriptors and keeps one, so a probe always finds one. */
 static void serve_lookup(struct target *target, struct lookup *lookup,
 	struct wait *wait)
 {
@@ -1311,7 +1311,6 @@ static void serve_lookup(struct target *target, struct lookup *lookup,
 	raise_limit();
 	if (!lookup->child && again && !is_last(wait) && wait->budget > 0 &&
 	    open_count < POLLS_MAX && lookup_count < LOOKUPS_MAX &&
-	    lookup_count <= inherited_limit.rlim_max / 2 &&
 	    (!lookup->asked || wait->now >= lookup->asked + SECOND)) {
 		error = lookup_start(target, lookup);
 		if ((error == EMFILE || error == EAGAIN) && open_count > 0)
