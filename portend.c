@@ -84,7 +84,7 @@ enum {
 	HOST_MAX = 254,             /* RFC 1035: 253, and a final dot */
 	LOOKUPS_MAX = 192,          /* at once: to end more takes too long */
 	PICKS_MAX = 4096,           /* tries for a port on all addresses */
-	POLLS_MAX = 2048,           /* probes and look-ups under way at once */
+	OPEN_MAX = 2048,            /* probes and look-ups under way at once */
 	PORT_MAX = 65535,
 };
 
@@ -112,13 +112,13 @@ enum standing {
 	UNREACHABLE,
 	REFUSED,
 	SILENT,
-	UNASKED,
 	UNTOLD,                     /* trouble of our own tells nothing */
 	HELD,                       /* silent, but bind(2) says in use */
+	UNASKED,
 	ANSWERING,
 };
 
-enum outcome { WAITING, REACHED, FAILED, HOPELESS };
+enum outcome { WAITING, REACHED, FAILED };
 
 union name {
 	sa_family_t family;
@@ -133,7 +133,6 @@ struct address {
 	int slot;                   /* in polls, while a probe is under way */
 	int answer;                 /* of the last probe */
 	int64_t asked;              /* when that began; 0: never */
-	int64_t due;                /* earliest time of the next */
 	const char *zone;           /* interface, or NULL */
 	union name name;
 };
@@ -144,7 +143,7 @@ struct lookup {                     /* the addresses of one family */
 	int fd;                     /* pipe from child; 0: none */
 	int slot;                   /* in polls */
 	int answer;                 /* of the last that ended: 0, EAI_, errno */
-	int64_t asked;              /* when the last began; 0: never */
+	int64_t asked;              /* when the last began; long ago: never */
 	size_t count;
 	struct address *addresses;
 };
@@ -279,23 +278,25 @@ static const char *error_text(int error)
 {
 	static const short errors[] = {
 		E2BIG, EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EBADF,
-		ECONNREFUSED, EHOSTUNREACH, EINVAL, EIO, ELOOP, EMFILE,
-		ENAMETOOLONG, ENETUNREACH, ENFILE, ENOBUFS, ENODEV, ENOENT,
-		ENOEXEC, ENOMEM, ENOSPC, ENOTCONN, ENOTDIR, EPERM, EPIPE,
-		EPROTOTYPE, ETXTBSY,
+		ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EINVAL, EIO, ELOOP,
+		EMFILE, ENAMETOOLONG, ENETUNREACH, ENFILE, ENOBUFS, ENODEV,
+		ENOENT, ENOEXEC, ENOMEM, ENOPROTOOPT, ENOSPC, ENOTCONN,
+		ENOTDIR, EPERM, EPIPE, EPROTOTYPE, ETXTBSY,
 	};
 	const char *text =
 		"Argument list too long\0"
 		"Permission denied\0" "Address not available\0"
 		"Address family not supported\0"
 		"Resource temporarily unavailable\0" "Bad file descriptor\0"
-		"Connection refused\0" "Host is unreachable\0"
+		"Connection refused\0" "Host is down\0"
+		"Host is unreachable\0"
 		"Invalid argument\0" "I/O error\0" "Symbolic link loop\0"
 		"No file descriptors available\0" "Filename too long\0"
 		"Network unreachable\0" "Too many open files in system\0"
 		"No buffer space available\0" "No such device\0"
 		"No such file or directory\0" "Exec format error\0"
-		"Out of memory\0" "No space left on device\0"
+		"Out of memory\0" "Protocol not available\0"
+		"No space left on device\0"
 		"Socket not connected\0" "Not a directory\0"
 		"Operation not permitted\0" "Broken pipe\0"
 		"Protocol wrong type for socket\0" "Text file busy";
@@ -610,6 +611,7 @@ static void parse_address(struct target *target)
 		for (f = 0; f < 2; f++) {
 			target->lookups[f].family = f ? AF_INET6 : AF_INET;
 			target->lookups[f].answer = NO_LOOKUP_YET;
+			target->lookups[f].asked = -SECOND;
 		}
 	}
 }
@@ -684,6 +686,49 @@ static void parse_range(struct target *target, const char *word)
 }
 
 /* Targets: look-ups in children */
+
+/* getaddrinfo(3) sorts at most 48 addresses, searches lines of resolv.conf and
+ * counts the bytes of a name; with musl's smoothsort, two-way search and
+ * decoder of multibyte characters that costs 4.7 KB. These are the same
+ * functions, made small; the last is that of the C locale. They are weak: a
+ * libc that links its own all the same keeps its own. */
+
+__attribute__((weak)) void qsort(void *base, size_t count, size_t size,
+	int (*compare)(const void *, const void *))
+{
+	char *low = base, *end = low + count * size, *next, *p, byte;
+	size_t i;
+
+	for (next = low; next < end; next += size)
+		for (p = next; p > low && compare(p - size, p) > 0; p -= size)
+			for (i = 0; i < size; i++) {
+				byte = p[i];
+				p[i] = p[i - size];
+				p[i - size] = byte;
+			}
+}
+
+__attribute__((weak)) char *strstr(const char *text, const char *word)
+{
+	size_t length = strlen(word);
+
+	for (; strncmp(text, word, length) != 0; text++)
+		if (!*text)
+			return NULL;
+	return (char *)text;
+}
+
+__attribute__((weak)) size_t mbstowcs(wchar_t *to, const char *from, size_t n)
+{
+	size_t i;
+
+	for (i = 0; (!to || i < n) && from[i]; i++)
+		if (to)
+			to[i] = (unsigned char)from[i];
+	if (to && i < n)
+		to[i] = 0;
+	return i;
+}
 
 struct reply {                      /* of one look-up, in one atomic write */
 	int answer;
@@ -918,14 +963,6 @@ static void lookup_end(struct target *target, struct lookup *lookup)
 	lookup->answer = reply.answer;
 }
 
-static void lookup_give_up(struct lookup *lookup)
-{
-	close_fd(&lookup->fd);
-	kill(lookup->child, SIGKILL);
-	reap(lookup);
-	lookup->answer = EAI_AGAIN;
-}
-
 /* Probes */
 
 /* Binds a socket to the name and closes it. Returns 0 or an errno: with
@@ -1022,13 +1059,18 @@ static int silence_answer(const struct address *address)
 	return error == 0 || error == EADDRNOTAVAIL ? ETIMEDOUT : error;
 }
 
+/* Every ICMP error that a router or the host may send says that nobody is
+ * there to be reached (icmp_err_convert in Linux's net/ipv4/icmp.c). */
 static enum standing standing_of(int answer)
 {
 	switch (answer) {
 	case EAFNOSUPPORT:
+	case EHOSTDOWN:
 	case EHOSTUNREACH:
 	case ENETUNREACH:
 	case ENOENT:
+	case ENONET:
+	case ENOPROTOOPT:
 	case ENOTDIR:
 		return UNREACHABLE;
 	case ECONNREFUSED:
@@ -1045,6 +1087,11 @@ static enum standing standing_of(int answer)
 	default:
 		return UNTOLD;
 	}
+}
+
+static bool is_in_use(enum standing standing)
+{
+	return standing == ANSWERING || standing == HELD;
 }
 
 static const char *answer_text(int answer)
@@ -1098,20 +1145,23 @@ static const struct address *strongest(const struct target *target)
 	return best;
 }
 
+/* True until the first look-ups of both families have ended. */
+static bool is_pending(const struct target *target)
+{
+	return target->lookups[0].answer == NO_LOOKUP_YET ||
+	       target->lookups[1].answer == NO_LOOKUP_YET;
+}
+
 /* What is known of the target. Whether it is free depends on the look-ups of
  * both families. */
 static int target_answer(const struct target *target)
 {
 	const struct address *address = strongest(target);
-	bool pending = target->lookups[0].answer == NO_LOOKUP_YET ||
-	               target->lookups[1].answer == NO_LOOKUP_YET;
 
-	if (!address)
-		return pending ? NO_LOOKUP_YET : lookup_answer(target);
-	if (pending && target->state != OCCUPIED &&
-	    standing_of(address->answer) < UNTOLD)
-		return NO_LOOKUP_YET;
-	return address->answer;
+	if (address && (target->state == OCCUPIED || !is_pending(target) ||
+	                standing_of(address->answer) > UNASKED))
+		return address->answer;
+	return is_pending(target) ? NO_LOOKUP_YET : lookup_answer(target);
 }
 
 /* The lines of -v; waited is the time since the start. */
@@ -1151,14 +1201,15 @@ static void say_failure(const struct target *target)
 	int answer = target_answer(target);
 	enum standing standing = standing_of(answer);
 	enum standing expected = wanted ? REFUSED : ANSWERING;
+	bool in_use = target->state == ASSERT_FREE && is_in_use(standing);
 	const char *verb = wanted ? "bound" : "free";
 	const char *reason = reason_text(answer, standing != expected);
 
 	if (options.quiet || target->state == FIND)
 		return;
-	if (target->state == ASSERT_FREE && standing >= HELD && is_unix(target))
+	if (in_use && is_unix(target))
 		say("Socket % is in use.\n", target->service);
-	else if (target->state == ASSERT_FREE && standing >= HELD)
+	else if (in_use)
 		say("Port % is in use on %.\n", target->service,
 			address_text(&strongest(target)->name));
 	else if (is_unix(target))
@@ -1170,55 +1221,39 @@ static void say_failure(const struct target *target)
 
 /* Waiting */
 
-static struct pollfd polls[POLLS_MAX + 2 * BATCH];   /* some just closed */
+static struct pollfd polls[OPEN_MAX];
 static nfds_t poll_count;
 
 struct wait {
 	int64_t start;              /* of the wait */
-	int64_t deadline;           /* when TIME is up, or NEVER */
+	int64_t deadline;           /* when TIME is up; NEVER in the last check */
+	int64_t end;                /* of the last check; NEVER before it */
 	int64_t patience;           /* how long a probe may go unanswered */
-	int64_t last;               /* when the last check began, or NEVER */
 	int64_t now;                /* when ppoll last returned */
-	int64_t polled;             /* when it last began, if it succeeded */
-	int64_t round;              /* when this round began: after a sleep */
-	int64_t gate;               /* the next round does not begin before */
-	int64_t wake;               /* next time that is not a round's */
-	int64_t due;                /* next time at which a probe is due */
-	size_t cursor;              /* target to serve first */
-	int budget;                 /* what may still be started in this turn */
-	bool full;                  /* no descriptor left: await one of ours */
+	int64_t polled;             /* when it last began; 0: it failed */
+	int64_t round;              /* when this round of checks began */
+	int64_t next;               /* when the next begins; NEVER in one */
+	int64_t wake;               /* when something is to be done next */
+	size_t probe_cursor;        /* target whose turn it is */
+	size_t lookup_cursor;
+	int work;                   /* started in this turn; a probe is 1 */
+	bool full;                  /* no more can be started in this turn */
+	bool hopeless;              /* a target is: that ends the wait */
 };
 
 static bool is_last(const struct wait *wait)
 {
-	return wait->last < NEVER;
-}
-
-static int add_poll(int fd, short events)
-{
-	polls[poll_count] = (struct pollfd){ .fd = fd, .events = events };
-	return poll_count++;
-}
-
-/* True if the one check of the target has all its answers. */
-static bool is_complete(const struct target *target)
-{
-	const struct address *address;
-	size_t i;
-
-	for (i = 0; (address = address_at(target, i)); i++)
-		if (address->answer == NO_ANSWER_YET)
-			return false;
-	return target->lookups[0].answer != NO_LOOKUP_YET &&
-	       target->lookups[1].answer != NO_LOOKUP_YET;
+	return wait->end < NEVER;
 }
 
 /* Decides, after each answer, what has become of the target. */
-static void judge(struct target *target, const struct wait *wait)
+static void judge(struct target *target, struct wait *wait)
 {
 	int answer = target_answer(target);
 	enum standing standing = standing_of(answer);
-	bool reached;
+	bool reached, hopeless =
+		(target->state == ASSERT_FREE && is_in_use(standing)) ||
+		(target->state == FREE && does_not_resolve(answer));
 
 	if (target->state == OCCUPIED)
 		reached = standing == ANSWERING;
@@ -1228,135 +1263,155 @@ static void judge(struct target *target, const struct wait *wait)
 		reached = standing <= SILENT;
 	if (reached)
 		target->outcome = REACHED;
-	else if (target->state == ASSERT_FREE && standing >= HELD)
-		target->outcome = HOPELESS;
-	else if (target->state == FREE && does_not_resolve(answer))
-		target->outcome = HOPELESS;
-	else if (is_once(target) && is_complete(target))
+	else if (hopeless || (is_once(target) && standing != UNASKED &&
+	                      !is_pending(target)))
 		target->outcome = FAILED;
 	if (target->outcome != WAITING)
 		close_targets(target, 1);
+	wait->hopeless |= hopeless;
 	say_change(target, answer, wait->now - wait->start);
 }
 
-/* Takes the answer to a probe. The pause before the next grows by 1% of the
- * time waited, between 1 and 100 ms. */
+/* Takes the answer to a probe. */
 static void settle(struct target *target, struct address *address, int answer,
-	const struct wait *wait)
+	struct wait *wait)
 {
-	int64_t pause = (wait->now - wait->start) / 100;
-
 	close_fd(&address->fd);
 	if (answer == ETIMEDOUT && target->state != OCCUPIED)
 		answer = silence_answer(address);
 	address->answer = answer;
-	address->due = wait->now + smaller(larger(pause, MS), 100 * MS);
 	judge(target, wait);
 }
 
-/* Starts a probe, or leaves the address to wait for its turn. */
-static void ask(struct target *target, struct address *address,
+/* Starts a probe if the address has not been asked in this round. It waits for
+ * its turn where no descriptor is left but one of ours will be. The last check
+ * gives up a probe for occupied that is too old for its answer to be on its
+ * way: its SYN was lost, or dropped by what may let the next one through. */
+static void start_probe(struct target *target, struct address *address,
 	struct wait *wait)
 {
-	int answer = open_count < POLLS_MAX ? probe_start(address) : EMFILE;
+	int answer;
 
+	if (is_last(wait) && target->state == OCCUPIED &&
+	    address->asked + 5 * GRACE < wait->round)
+		close_fd(&address->fd);
+	if (address->fd || address->asked >= wait->round ||
+	    (address->asked && is_once(target)))
+		return;
+	answer = open_count < OPEN_MAX ? probe_start(address) : EMFILE;
 	if (answer == EMFILE && open_count > 0) {
 		wait->full = true;
-		wait->budget = 0;
 		return;
 	}
 	address->asked = wait->now;
-	wait->budget--;
+	wait->work++;
 	if (answer != EINPROGRESS)
 		settle(target, address, answer, wait);
 }
 
-/* The last check asks every address anew. Where occupied is wanted it gives
- * up a probe that is too old for its answer to be on its way: its SYN was
- * lost, or dropped by what may let the next one through. */
-static void serve_address(struct target *target, struct address *address,
+/* Starts a look-up 1 s after the last one began, or when that has ended. It
+ * waits for its turn where too many are under way. A pipe begins with two
+ * descriptors and keeps one, so a probe always finds one. */
+static void start_lookup(struct target *target, struct lookup *lookup,
 	struct wait *wait)
 {
-	bool again = !is_once(target) || address->answer == NO_ANSWER_YET;
-	bool due = address->asked < wait->last;
+	int error = EMFILE;
 
-	if (!is_last(wait))
-		due = address->asked < wait->round &&
-		      wait->now >= larger(address->due, wait->gate);
-	else if (target->state == OCCUPIED && again &&
-	         address->asked + 5 * GRACE < wait->last)
-		close_fd(&address->fd);
-	if (!address->fd && again && due && wait->budget > 0)
-		ask(target, address, wait);
-	if (address->fd) {
-		address->slot = add_poll(address->fd, POLLOUT);
-		wait->wake = smaller(wait->wake,
-			address->asked + wait->patience);
-	} else if (again) {
-		wait->due = smaller(wait->due, address->due);
-	}
-}
-
-/* Starts a look-up 1 s after the last one began, or when that has ended. One
- * that cannot start while others run waits for its turn. A pipe begins with
- * two descriptors and keeps one, so a probe always finds one. */
-static void serve_lookup(struct target *target, struct lookup *lookup,
-	struct wait *wait)
-{
-	bool again = !is_once(target) || lookup->answer == NO_LOOKUP_YET;
-	int error;
-
-	if (!lookup->family)
+	if (!lookup->family || lookup->child || is_last(wait) ||
+	    wait->now < lookup->asked + SECOND ||
+	    (lookup->answer != NO_LOOKUP_YET && is_once(target)))
 		return;
 	raise_limit();
-	if (!lookup->child && again && !is_last(wait) && wait->budget > 0 &&
-	    open_count < POLLS_MAX && lookup_count < LOOKUPS_MAX &&
-	    (!lookup->asked || wait->now >= lookup->asked + SECOND)) {
+	if (open_count < OPEN_MAX && lookup_count < LOOKUPS_MAX)
 		error = lookup_start(target, lookup);
-		if ((error == EMFILE || error == EAGAIN) && open_count > 0)
-			return;
-		wait->budget -= BATCH / 4;
-		lookup->asked = wait->now;
-		if (error) {
-			lookup->answer = error;
-			judge(target, wait);
-		}
+	if ((error == EMFILE || error == EAGAIN) && open_count > 0) {
+		wait->full = true;
+		return;
 	}
-	if (lookup->child) {
-		lookup->slot = add_poll(lookup->fd, POLLIN);
-		if (is_once(target))
-			wait->wake = smaller(wait->wake,
-				lookup->asked + options.connect_timeout);
-	} else if (again && wait->now < lookup->asked + SECOND) {
-		wait->wake = smaller(wait->wake, lookup->asked + SECOND);
+	lookup->asked = wait->now;
+	wait->work += BATCH / 4;
+	if (error) {
+		lookup->answer = error;
+		judge(target, wait);
 	}
 }
 
-static void serve_addresses(struct target *target, struct wait *wait)
+static void start_probes(struct target *target, struct wait *wait)
 {
 	struct address *address;
 	size_t i;
 
 	for (i = 0; (address = address_at(target, i)); i++)
-		if (target->outcome == WAITING && target->state != FIND)
-			serve_address(target, address, wait);
+		if (target->outcome == WAITING && target->state != FIND &&
+		    wait->work < BATCH)
+			start_probe(target, address, wait);
 }
 
-static void serve_lookups(struct target *target, struct wait *wait)
+static void start_lookups(struct target *target, struct wait *wait)
 {
 	size_t i;
 
-	if (target->state == FIND)
-		judge(target, wait);
 	for (i = 0; i < 2; i++)
 		if (target->outcome == WAITING)
-			serve_lookup(target, &target->lookups[i], wait);
+			start_lookup(target, &target->lookups[i], wait);
+}
+
+/* Has the targets start what is due, each in its turn from *cursor on, until a
+ * batch is full. */
+static void start_each(void (*start)(struct target *, struct wait *),
+	size_t *cursor, struct wait *wait)
+{
+	size_t n;
+
+	wait->full = false;
+	for (n = 0; n < target_count && !wait->hopeless; n++) {
+		start(&targets[*cursor], wait);
+		if (wait->full || wait->work >= BATCH)
+			break;
+		*cursor = (*cursor + 1) % target_count;
+	}
+}
+
+static int add_poll(int fd, short events)
+{
+	polls[poll_count] = (struct pollfd){ .fd = fd, .events = events };
+	return poll_count++;
+}
+
+/* Puts what the target has under way into polls, and the time of what is next
+ * to be done for it into wake. */
+static void add_polls(struct target *target, struct wait *wait)
+{
+	struct address *address;
+	struct lookup *lookup;
+	int64_t wake = NEVER;
+	size_t i;
+
+	for (i = 0; (address = address_at(target, i)); i++) {
+		if (address->fd) {
+			address->slot = add_poll(address->fd, POLLOUT);
+			wake = smaller(wake, address->asked + wait->patience);
+		} else if (!is_once(target)) {
+			wake = smaller(wake, wait->next);
+		}
+	}
+	for (i = 0; i < 2; i++) {
+		lookup = &target->lookups[i];
+		if (lookup->fd)
+			lookup->slot = add_poll(lookup->fd, POLLIN);
+		if (lookup->fd && is_once(target))
+			wake = smaller(wake,
+				lookup->asked + options.connect_timeout);
+		else if (lookup->family && wait->now < lookup->asked + SECOND)
+			wake = smaller(wake, lookup->asked + SECOND);
+	}
+	wait->wake = smaller(wait->wake, wake);
 }
 
 /* Takes what ppoll reported. A probe is silent only if its patience was at an
  * end before ppoll, which still found no answer: so one that was answered
  * while the process was stopped counts. */
-static void hear(struct target *target, const struct wait *wait)
+static void hear(struct target *target, struct wait *wait)
 {
 	struct lookup *lookup;
 	struct address *address;
@@ -1381,9 +1436,7 @@ static void hear(struct target *target, const struct wait *wait)
 			lookup_end(target, lookup);
 		else if (is_once(target) && wait->polled >=
 		         lookup->asked + options.connect_timeout)
-			lookup_give_up(lookup);
-		else
-			continue;
+			kill(lookup->child, SIGKILL);   /* ends the pipe */
 		judge(target, wait);
 	}
 }
@@ -1409,88 +1462,85 @@ static void catch_signals(void)
 			sigaction(numbers[i], &end, NULL);
 }
 
-/* Sleeps until something is to be done. A round is what is done between two
- * sleeps; the next one begins after ten times what this one took, but within
- * a second: it may have been stopped in between. */
+/* Sleeps until something is to be done; after a turn that started something it
+ * only looks whether there is an answer. A turn that found nothing to start
+ * ends the round. The next begins after a hundredth of the time waited, and
+ * ten times what this one took, but within a second: it may have been stopped
+ * in between. */
 static void wait_sleep(struct wait *wait)
 {
-	int64_t now = clock_now(), wake = wait->wake, time;
-	int64_t gate = larger(wait->gate,
-		now + smaller(10 * (now - wait->round), SECOND));
+	int64_t now = clock_now(), time;
 	struct timespec t;
+	size_t i;
 
-	if (!wait->full && !is_last(wait))
-		wake = smaller(wake, larger(wait->due, gate));
-	if (!wait->full && wait->budget <= 0)
-		wake = now;
-	time = larger(wake - now, 0);
+	if (wait->work == 0 && wait->next == NEVER && !is_last(wait)) {
+		time = smaller((now - wait->start) / 100, 100 * MS);
+		time = larger(time, 10 * (now - wait->round));
+		wait->next = now + larger(MS, smaller(time, SECOND));
+	}
+	poll_count = 0;
+	wait->wake = smaller(wait->deadline, wait->end);
+	for (i = 0; i < target_count; i++)
+		if (targets[i].outcome == WAITING)
+			add_polls(&targets[i], wait);
+	time = wait->work == 0 ? larger(wait->wake - now, 0) : 0;
 	t = (struct timespec){ time / SECOND, time % SECOND };
 	if (!wait->polled)
 		catch_signals();
 	/* Fails with EINTR, or ENOMEM, and then leaves revents alone: 0. */
 	wait->polled = ppoll(polls, poll_count, &t, NULL) < 0 ? 0 : now;
 	wait->now = clock_now();
-	if (time > 0) {
-		wait->gate = gate;
-		wait->round = wait->now;
-	}
 }
 
-/* Starts what is due: all probes before any look-up, which takes longer to
- * start. Returns how many targets still wait, or 0 if one is hopeless. */
-static size_t serve_all(struct wait *wait)
+/* True if the last check has ended, or all is decided: once a target has
+ * failed, those that would wait on are not waited for. */
+static bool is_over(const struct wait *wait)
 {
-	size_t first = wait->cursor, waiting = 0, i, n;
+	bool failed = false, waiting = false, checking = false;
+	size_t i;
 
-	for (n = 0; n < 2 * target_count; n++) {
-		i = (first + n) % target_count;
-		if (targets[i].outcome != WAITING)
-			continue;
-		if (wait->budget > 0)
-			wait->cursor = i;
-		if (n < target_count) {
-			serve_addresses(&targets[i], wait);
-		} else {
-			serve_lookups(&targets[i], wait);
-			waiting += targets[i].outcome == WAITING;
+	for (i = 0; i < target_count; i++) {
+		failed |= targets[i].outcome == FAILED;
+		if (targets[i].outcome == WAITING) {
+			waiting = true;
+			checking |= is_once(&targets[i]);
 		}
-		if (targets[i].outcome == HOPELESS)
-			return 0;
 	}
-	return waiting;
+	return wait->hopeless || wait->now >= wait->end ||
+	       !(failed ? checking : waiting) ||
+	       (is_last(wait) && open_count == 0 && wait->work == 0);
 }
 
 /* One turn of the loop. Returns false when the wait is over. */
 static bool wait_turn(struct wait *wait)
 {
+	bool last = wait->now >= wait->deadline;
 	size_t i;
 
-	if (is_last(wait) && wait->now >= wait->last + GRACE)
-		return false;
-	if (!is_last(wait) && wait->now >= wait->deadline)
-		wait->last = wait->now;
-	wait->wake = is_last(wait) ? wait->last + GRACE : wait->deadline;
-	wait->due = NEVER;
-	wait->budget = BATCH;
-	wait->full = false;
-	poll_count = 0;
-	if (serve_all(wait) == 0 ||
-	    (is_last(wait) && poll_count == 0 && wait->budget > 0))
+	if (last) {
+		wait->deadline = NEVER;
+		wait->end = wait->now + GRACE;
+	}
+	if (last || wait->now >= wait->next) {
+		wait->round = wait->now;
+		wait->next = NEVER;
+	}
+	wait->work = 0;
+	start_each(start_probes, &wait->probe_cursor, wait);
+	start_each(start_lookups, &wait->lookup_cursor, wait);
+	if (is_over(wait))
 		return false;
 	wait_sleep(wait);
-	for (i = 0; i < target_count; i++) {
+	for (i = 0; i < target_count && !wait->hopeless; i++)
 		if (targets[i].outcome == WAITING)
 			hear(&targets[i], wait);
-		if (targets[i].outcome == HOPELESS)
-			return false;
-	}
 	return true;
 }
 
 /* Waits for all targets; returns the exit status. */
 static int wait_for_all(void)
 {
-	struct wait wait = { .last = NEVER, .deadline = NEVER };
+	struct wait wait = { .deadline = NEVER, .end = NEVER, .next = NEVER };
 	int status = EXIT_REACHED;
 	size_t i;
 
@@ -1500,6 +1550,8 @@ static int wait_for_all(void)
 		wait.deadline = wait.start + options.timeout;
 		wait.patience = smaller(wait.patience, options.timeout);
 	}
+	for (i = 0; i < target_count; i++)
+		judge(&targets[i], &wait);
 	while (wait_turn(&wait))
 		;
 	close_targets(targets, target_count);
@@ -1507,8 +1559,8 @@ static int wait_for_all(void)
 		if (targets[i].outcome == REACHED)
 			continue;
 		status = EXIT_NOT_REACHED;
-		/* Where one is hopeless, the others were still waiting. */
-		if (targets[i].outcome != WAITING || is_last(&wait))
+		/* Where the wait ended before its time, some still waited. */
+		if (targets[i].outcome == FAILED || is_last(&wait))
 			say_failure(&targets[i]);
 	}
 	return status;
