@@ -197,16 +197,13 @@ static const char help[] =
 static bool write_all(int fd, const char *text, size_t length)
 {
 	struct sigaction ignore = { .sa_handler = SIG_IGN }, inherited;
-	ssize_t n = 0;
+	ssize_t n;
 	int error;
 
 	sigaction(SIGPIPE, &ignore, &inherited);
-	while (length > 0 && (n >= 0 || errno == EINTR)) {
-		n = write(fd, text, length);
-		if (n > 0) {
-			text += n;
-			length -= n;
-		}
+	while (length > 0 && (n = write(fd, text, length)) > 0) {
+		text += n;
+		length -= n;
 	}
 	error = errno;
 	sigaction(SIGPIPE, &inherited, NULL);
@@ -272,44 +269,55 @@ static void say(const char *format, ...)
 	write_all(STDERR_FILENO, text, end - text);
 }
 
-/* What an errno means, in musl's words, or else its number. All that its
- * strerror(3) knows would be 2 KB. */
+/* In musl's words. All that its strerror(3) knows would be 2.5 KB. */
+#define ERRORS(EACH) \
+	EACH(E2BIG, "Argument list too long") \
+	EACH(EACCES, "Permission denied") \
+	EACH(EADDRNOTAVAIL, "Address not available") \
+	EACH(EAFNOSUPPORT, "Address family not supported") \
+	EACH(EAGAIN, "Resource temporarily unavailable") \
+	EACH(EBADF, "Bad file descriptor") \
+	EACH(ECONNREFUSED, "Connection refused") \
+	EACH(EHOSTDOWN, "Host is down") \
+	EACH(EHOSTUNREACH, "Host is unreachable") \
+	EACH(EINVAL, "Invalid argument") \
+	EACH(EIO, "I/O error") \
+	EACH(ELOOP, "Symbolic link loop") \
+	EACH(EMFILE, "No file descriptors available") \
+	EACH(ENAMETOOLONG, "Filename too long") \
+	EACH(ENETUNREACH, "Network unreachable") \
+	EACH(ENFILE, "Too many open files in system") \
+	EACH(ENOBUFS, "No buffer space available") \
+	EACH(ENODEV, "No such device") \
+	EACH(ENOENT, "No such file or directory") \
+	EACH(ENOEXEC, "Exec format error") \
+	EACH(ENOMEM, "Out of memory") \
+	EACH(ENOPROTOOPT, "Protocol not available") \
+	EACH(ENOSPC, "No space left on device") \
+	EACH(ENOTCONN, "Socket not connected") \
+	EACH(ENOTDIR, "Not a directory") \
+	EACH(EPERM, "Operation not permitted") \
+	EACH(EPIPE, "Broken pipe") \
+	EACH(EPROTOTYPE, "Protocol wrong type for socket") \
+	EACH(ETXTBSY, "Text file busy")
+#define NUMBER(number, text) number,
+#define TEXT(number, text) text "\0"
+
+/* What an errno means, or else its number. */
 static const char *error_text(int error)
 {
-	static const short errors[] = {
-		E2BIG, EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EBADF,
-		ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EINVAL, EIO, ELOOP,
-		EMFILE, ENAMETOOLONG, ENETUNREACH, ENFILE, ENOBUFS, ENODEV,
-		ENOENT, ENOEXEC, ENOMEM, ENOPROTOOPT, ENOSPC, ENOTCONN,
-		ENOTDIR, EPERM, EPIPE, EPROTOTYPE, ETXTBSY,
-	};
-	const char *text =
-		"Argument list too long\0"
-		"Permission denied\0" "Address not available\0"
-		"Address family not supported\0"
-		"Resource temporarily unavailable\0" "Bad file descriptor\0"
-		"Connection refused\0" "Host is down\0"
-		"Host is unreachable\0"
-		"Invalid argument\0" "I/O error\0" "Symbolic link loop\0"
-		"No file descriptors available\0" "Filename too long\0"
-		"Network unreachable\0" "Too many open files in system\0"
-		"No buffer space available\0" "No such device\0"
-		"No such file or directory\0" "Exec format error\0"
-		"Out of memory\0" "Protocol not available\0"
-		"No space left on device\0"
-		"Socket not connected\0" "Not a directory\0"
-		"Operation not permitted\0" "Broken pipe\0"
-		"Protocol wrong type for socket\0" "Text file busy";
-	static char number[] = "Error 4294967295";
+	static const short numbers[] = { ERRORS(NUMBER) };
+	static char unknown[] = "Error 4294967295";
+	const char *text = ERRORS(TEXT);
 	size_t i;
 
-	for (i = 0; i < sizeof errors / sizeof *errors; i++) {
-		if (errors[i] == error)
+	for (i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+		if (numbers[i] == error)
 			return text;
 		text += strlen(text) + 1;
 	}
-	append_number(number + strlen("Error "), error, 10, 1);
-	return number;
+	append_number(unknown + strlen("Error "), error, 10, 1);
+	return unknown;
 }
 
 static _Noreturn void die_usage(const char *what, const char *why)

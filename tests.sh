@@ -1059,6 +1059,29 @@ test_assert_free() {
 	took_at_least 300
 }
 
+# As soon as one is decided, and cannot be told, there is nothing to wait for;
+# but what is being checked is checked to the end.
+test_a_failed_check_ends_the_wait() {
+	become_nobody
+	listen_unix "$dir/s"
+	chmod 000 s
+	wedge
+	run_as_nobody ./s assert-free ./x occupied
+	is_status 1
+	is_err "Socket ./s not free. (Permission denied)"
+	took_at_most 3000
+	run_as_nobody -c .4 ./s assert-free "127.0.0.1:$port" assert-free \
+		./x occupied
+	is_status 1
+	is_err "Socket ./s not free. (Permission denied)
+Port $port is in use on 127.0.0.1."
+	took_at_least 400
+	run_as_nobody -t 0 ./x occupied ./s free
+	is_status 1
+	is_err "Socket ./x not bound. (No such file or directory)
+Socket ./s not free. (Permission denied)"
+}
+
 test_a_hundred_probes_are_never_accepted() {
 	listen4
 	# shellcheck disable=SC2046
@@ -2770,6 +2793,19 @@ nstest_find_on_an_address_with_a_zone() {
 	is_err "Port $port cannot be bound on fe80::5%nosuch. (No such device)"
 }
 
+# While there is nothing to do: one ppoll for each thing that is awaited.
+nstest_a_wait_for_an_answer_sleeps() {
+	trace ppoll
+	silent_network
+	resolver timeout:60
+	drop_all_questions
+	for state in assert-free "-t 0 free" "-t 1.2 free" "-t 1.2 occupied"; do
+		# shellcheck disable=SC2086
+		run_traced -c 1 192.0.2.1:9 db:9 $state
+		check "$state: $(wc -l <calls)" [ "$(wc -l <calls)" -le 12 ]
+	done
+}
+
 nstest_silent_targets_do_not_take_turns() {
 	silent_network
 	# shellcheck disable=SC2046
@@ -2862,7 +2898,9 @@ No route to host|Network (is )?unreachable)\)\$"
 nstest_icmp_unreachable() {
 	listen4
 	for reason in "icmpx host-unreachable" "icmpx no-route" \
-		"icmpx admin-prohibited" "icmpx port-unreachable" "tcp reset"; do
+		"icmpx admin-prohibited" "icmpx port-unreachable" \
+		"icmp prot-unreachable" "icmp net-prohibited" \
+		"icmp host-prohibited" "tcp reset"; do
 		# shellcheck disable=SC2086
 		filter input tcp dport "$port" reject with $reason
 		run -t .2 "127.0.0.1:$port" occupied
