@@ -1440,11 +1440,13 @@ static void hear(struct target *target, struct wait *wait)
 		lookup = &target->lookups[i];
 		if (!lookup->fd)
 			continue;
-		if (polls[lookup->slot].revents)
-			lookup_end(target, lookup);
-		else if (is_once(target) && wait->polled >=
-		         lookup->asked + options.connect_timeout)
-			kill(lookup->child, SIGKILL);   /* ends the pipe */
+		if (!polls[lookup->slot].revents) {
+			if (!is_once(target) || wait->polled <
+			    lookup->asked + options.connect_timeout)
+				continue;
+			kill(lookup->child, SIGKILL);
+		}
+		lookup_end(target, lookup);
 		judge(target, wait);
 	}
 }

@@ -614,7 +614,7 @@ test_bad_paths() {
 test_bad_find() {
 	for word in 8000-7000 70000 1- -8 -5 localhost 0-5 1-70000 1-2-3 :80 \
 		localhost: '[::1]:' 65536 +80 ' 80' 80- 1-65536 localhost:2-1 \
-		./x.sock unix:/x /x '' 5--6 '[::1' ::1:80 x:80:90; do
+		./x.sock unix:/x /x /x:80 '' 5--6 '[::1' ::1:80 x:80:90; do
 		bad "$word" "$word" find
 		bad "$word" 0 "$word" find
 	done
