@@ -9,6 +9,7 @@ LDFLAGS =
 PREFIX = /usr/local
 PORTEND = ./portend
 
+# Each of the flags from -fno-jump-tables on makes the program smaller.
 COMPILE = -std=c11 -Wall -Wextra -Wpedantic -Wshadow -fno-pie \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-fno-jump-tables -fno-inline-functions-called-once -fno-thread-jumps
@@ -39,9 +40,9 @@ dist:
 	./.ci/archs dist $(ARCHS)
 
 install: portend
-	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	cp portend $(DESTDIR)$(PREFIX)/bin/portend
-	cp portend.1 $(DESTDIR)$(PREFIX)/share/man/man1/portend.1
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 portend $(DESTDIR)$(PREFIX)/bin
+	install -m 644 portend.1 $(DESTDIR)$(PREFIX)/share/man/man1
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/portend

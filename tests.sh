@@ -70,7 +70,11 @@ is_native() {
 # one that is instrumented by a compiler cannot.
 shipped_only() {
 	native_only "$@"
-	! grep -qs __asan_init "$PORTEND" || skip "instrumented: $*"
+	is_shipped || skip "instrumented: $*"
+}
+
+is_shipped() {
+	is_native && ! grep -qs __asan_init "$PORTEND"
 }
 
 # To run portend and to look at what it did
@@ -238,6 +242,30 @@ wait_until() {
 		[ $((_tries -= 1)) -gt 0 ] || fail "in vain: $*"
 		sleep .01
 	done
+}
+
+# pass_time MS
+pass_time() {
+	clock
+	_begun=$time
+	wait_until has_passed "$1"
+}
+
+has_passed() {
+	clock
+	[ $((time - _begun)) -ge "$1" ]
+}
+
+# run_best LIMIT ARG...: as run, once in ten times within LIMIT ms: a machine
+# that is busy delays some.
+run_best() {
+	_limit=$1
+	shift
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		run "$@"
+		[ "$ms" -gt "$_limit" ] || return 0
+	done
+	fail "never within $_limit ms, at last $ms: $*"
 }
 
 # Ports and listeners
@@ -430,13 +458,13 @@ test_spellings_of_reserve() {
 		run $arguments
 		is_status 0
 		is_err ''
-		is_waiting "$(cat out)" ||
+		is_in_time_wait "$(cat out)" ||
 			fail "$arguments: not in TIME_WAIT: $(cat out)"
 	done
 }
 
-# is_waiting PORT: in TIME_WAIT, as the kernel's tables say.
-is_waiting() {
+# is_in_time_wait PORT: in TIME_WAIT, as the kernel's tables say.
+is_in_time_wait() {
 	is_reserved4 "$1" || is_reserved6 "$1"
 }
 
@@ -644,6 +672,7 @@ test_bad_connect_times() {
 		bad "$text" "--connect-timeout" "$text" h:80 free
 		[ -z "$text" ] || bad "$text" h:80 free "-qc$text"
 	done
+	bad 0 -c 0 h:80 free
 }
 
 test_times() {
@@ -654,6 +683,11 @@ test_times() {
 		is_status 1
 		is_err "Port $port not bound on 127.0.0.1."
 		took_at_least 250
+		took_at_most 1900
+	done
+	for text in 1000ms 1; do
+		run -t "$text" "127.0.0.1:$port" occupied
+		took_at_least 1000
 		took_at_most 1900
 	done
 	# Shorter than a nanosecond is not 0, but 0 is, in every unit.
@@ -841,6 +875,9 @@ test_quiet() {
 	run -q -t .1 ./x /nosuch/y occupied
 	is_status 1
 	is_err ''
+	run -q "127.0.0.1:$port" find
+	is_status 1
+	is_err ''
 	# What is wrong with the arguments is told, and a bad COMMAND.
 	bad x: -q x: free
 	run -q "127.0.0.1:$port" occupied -- ./nosuch
@@ -854,7 +891,7 @@ test_verbose_tells_changes_only() {
 	start_portend -v "127.0.0.1:$port" occupied
 	waiter=$pid
 	wait_until grep -q refused err
-	run_elsewhere -t .4 "127.0.0.1:$port" occupied
+	pass_time 400
 	serve TCP4-LISTEN bind=127.0.0.1
 	server=$pid
 	finish "$waiter"
@@ -873,21 +910,13 @@ test_verbose_tells_changes_only() {
 	start_portend -v "127.0.0.1:$port" free
 	waiter=$pid
 	wait_until grep -q . err
-	run_elsewhere -t .3 "127.0.0.1:$port" free
+	pass_time 300
 	stop "$server"
 	finish "$waiter"
 	is_status 0
 	check "two lines" [ "$(wc -l <err)" = 2 ]
 	err_has "^portend: 127\.0\.0\.1:$port: free after 0\.[3-9][0-9]{2} s\$|\
 : free after [1-4]\.[0-9]{3} s\$"
-}
-
-# As run, but leaves out and err alone.
-run_elsewhere() {
-	mkdir -p elsewhere
-	dir=$dir/elsewhere
-	run "$@"
-	dir=${dir%/elsewhere}
 }
 
 test_verbose_of_sockets() {
@@ -950,7 +979,7 @@ test_a_wait_outlives_its_standard_error() {
 			$PORTEND -v -t 20 "127.0.0.1:$port" occupied \
 			-- touch "$dir/done.$port"
 		waiter=$pid
-		run -t .2 "127.0.0.1:$port" occupied
+		pass_time 200
 		check "waits on" kill -0 "$waiter"
 		serve TCP4-LISTEN bind=127.0.0.1
 		finish "$waiter"
@@ -990,7 +1019,7 @@ test_occupied_waits() {
 	free_port
 	start_portend -t 15 "127.0.0.1:$port" occupied
 	waiter=$pid
-	run_elsewhere -t .3 "127.0.0.1:$port" occupied
+	pass_time 300
 	check "waits" kill -0 "$waiter"
 	serve TCP4-LISTEN bind=127.0.0.1
 	finish "$waiter"
@@ -1004,7 +1033,7 @@ test_free_waits() {
 	server=$pid
 	start_portend -t 15 "localhost:$port" free
 	waiter=$pid
-	run_elsewhere -t .3 "127.0.0.1:$port" free
+	pass_time 300
 	check "waits" kill -0 "$waiter"
 	stop "$server"
 	finish "$waiter"
@@ -1090,14 +1119,16 @@ test_a_hundred_probes_are_never_accepted() {
 	run -t 1 "127.0.0.1:$port" free
 	is_status 1
 	run "127.0.0.1:$port" assert-free
+	is_status 1
 	for _ in 1 2 3 4 5; do
 		run -t 0 "localhost:$port" free
+		is_status 1
 		run "0.0.0.0:$port" occupied
+		is_status 0
 	done
 	connect_once "TCP4:127.0.0.1:$port"
 	check "$(accepted) accepted, not 1" [ "$(accepted)" = 1 ]
 	check "no TIME_WAIT" [ "$(time_waits)" -le 1 ]
-	err_lacks .
 }
 
 time_waits() {
@@ -1154,14 +1185,12 @@ test_what_was_reached_stays_reached() {
 	is_status 0
 	# And free, where it is occupied again afterwards.
 	start_portend -v -t 15 "127.0.0.1:$first" free "127.0.0.1:$port" free
-	server=$pid
 	waiter=$pid
 	wait_until grep -q "$first: free after" err
-	set -- "$pids"
 	second=$port
 	port=$first
 	serve TCP4-LISTEN bind=127.0.0.1
-	run_elsewhere -t 0 "127.0.0.1:$second" occupied
+	pass_time 100
 	stop_listener "$second"
 	finish "$waiter"
 	is_status 0
@@ -1210,6 +1239,17 @@ test_localhost_is_not_looked_up() {
 	check "no child" [ ! -s calls ]
 }
 
+# With 253 bytes (RFC 1035) and a final dot it is a name, which only a look-up
+# can tell; there is none.
+nstest_the_longest_host() {
+	name=$(printf %063d 0).$(printf %063d 0).$(printf %063d 0).$(printf %061d 0)
+	run -t 0 -c .3 "$name.:80" occupied
+	is_status 1
+	err_has "^Port 80 not bound on $name\.\. \(.*\)\$"
+	run "0$name.:80" free
+	is_status 2
+}
+
 # Without a name server in reach, it does not resolve.
 nstest_not_all_that_begins_with_localhost_is() {
 	listen4
@@ -1219,7 +1259,8 @@ nstest_not_all_that_begins_with_localhost_is() {
 }
 
 test_sockets() {
-	run ./s "unix:$dir/s" free ./s assert-free
+	: >file
+	run ./s "unix:$dir/s" ./file/s free ./s assert-free
 	is_status 0
 	run -t .1 ./s occupied
 	is_status 1
@@ -1395,17 +1436,17 @@ test_a_full_table_of_descriptors_says_nothing() {
 	for limit in "ulimit -n 3" "ulimit -Sn 3; ulimit -Hn 3"; do
 		run_after "$limit" -t .2 "127.0.0.1:$port" free
 		is_status 1
-		err_has "^Port $port not free on 127\.0\.0\.1\. \((No file descr|Too m)"
+		err_has "^Port $port not free on 127\.0\.0\.1\. \(No file descriptors available\)\$"
 		took_at_least 200
 		run_after "$limit" -t .2 "127.0.0.1:$taken" occupied
 		is_status 1
-		err_has "^Port $taken not bound on 127\.0\.0\.1\. \((No file|Too many)"
+		err_has "^Port $taken not bound on 127\.0\.0\.1\. \(No file descriptors available\)\$"
 		run_after "$limit" "127.0.0.1:$port" assert-free
 		is_status 1
-		err_has "^Port $port not free on 127\.0\.0\.1\. \((No file|Too many)"
+		err_has "^Port $port not free on 127\.0\.0\.1\. \(No file descriptors available\)\$"
 		run_after "$limit" find
 		is_status 1
-		err_has "^Port 0 cannot be bound\. \((No file|Too many)"
+		err_has "^Port 0 cannot be bound\. \(No file descriptors available\)\$"
 	done
 	# One is enough.
 	run_after "ulimit -n 4" -t 5 "localhost:$port" "127.0.0.1:$port" free \
@@ -1489,7 +1530,7 @@ test_the_last_check_sees_what_came_during_a_stop() {
 	wait_until grep -q . err
 	kill -STOP "$waiter"
 	serve TCP4-LISTEN bind=127.0.0.1
-	run_elsewhere -t .6 "127.0.0.1:$port" free
+	pass_time 600
 	kill -CONT "$waiter"
 	finish "$waiter"
 	is_status 0
@@ -1502,7 +1543,7 @@ test_a_stopped_wait_notices_that_its_time_is_up() {
 	waiter=$pid
 	wait_until is_sleeping "$waiter"
 	kill -STOP "$waiter"
-	run_elsewhere -t .6 "127.0.0.1:$port" occupied
+	pass_time 600
 	clock
 	begun=$time
 	kill -CONT "$waiter"
@@ -1603,15 +1644,50 @@ test_a_thousand_refused_targets_leave_the_processor_alone() {
 	check "$ticks of 100 ticks" [ "$ticks" -le 25 ]
 }
 
-# What one probe after another takes is one ppoll and 64 probes, ten times a
-# second and less; a loop that does not sleep has tens of thousands of them.
+# The pause is ten times what a round takes, which is long where each call is
+# traced: a few rounds of 1,000. Without it there would be some twenty.
 test_a_thousand_refused_targets_sleep() {
-	trace ppoll
+	trace connect
 	free_port
 	# shellcheck disable=SC2046
 	run_traced -q -t 1 $(thousand "127.0.0.1:$port") occupied
 	is_status 1
-	check "$(wc -l <calls) calls" [ "$(wc -l <calls)" -le 1000 ]
+	check "$(wc -l <calls) probes" [ "$(wc -l <calls)" -le 6000 ]
+}
+
+# A process that is stopped within a round does not sleep for ten times as long.
+test_a_round_that_takes_long() {
+	trace connect
+	need socat
+	free_port
+	start strace -qq -o calls -e trace=connect \
+		-e inject=connect:delay_enter=400000:when=1 \
+		"$PORTEND" -v "127.0.0.1:$port" occupied 2>err
+	waiter=$pid
+	wait_until grep -q refused err
+	clock
+	begun=$time
+	serve TCP4-LISTEN bind=127.0.0.1
+	finish "$waiter"
+	is_status 0
+	clock
+	ms=$((time - begun))
+	took_at_most 2500
+}
+
+# With 20 ms for each probe a round takes 0.2 s, and the next begins 1 s later:
+# the last one would be long before the end, if there were no last check.
+test_the_last_check_is_at_the_end() {
+	trace connect
+	free_port
+	# shellcheck disable=SC2046
+	run_command strace -ttt -qq -o calls -e trace=connect \
+		-e inject=connect:delay_enter=20000 "$PORTEND" -q -t 1.9 \
+		$(seq 10 | sed "s/.*/127.0.0.1:$port/") occupied
+	is_status 1
+	# shellcheck disable=SC2016
+	check "$(cat calls)" awk '!first { first = $1 } { last = $1 }
+		END { exit last - first < 1.8 }' calls
 }
 
 # Tests: COMMAND
@@ -1706,15 +1782,6 @@ test_command_has_no_descriptor_of_ours() {
 	# One that was open is still.
 	run_after 'exec 7<&0' "$taken" occupied -- sh -c '[ -e /proc/self/fd/7 ]'
 	is_status 0
-}
-
-test_command_has_no_child_of_ours() {
-	listen4
-	# shellcheck disable=SC2016
-	run "127.0.0.1:$port" occupied -- \
-		sh -c 'cat /proc/$$/task/$$/children; :'
-	is_status 0
-	check "no child but cat" [ "$(wc -w <out)" -le 1 ]
 }
 
 test_closed_descriptors_stay_closed_for_command() {
@@ -1819,6 +1886,8 @@ test_signals_end_a_wait() {
 		waiter=$pid
 		wait_until is_sleeping_portend "$waiter"
 		need_signal $((${signal#*:} - 128))
+		is_native && check "no handler: it is seen what ended it" \
+			grep -q '^SigCgt:.0*$' "/proc/$waiter/status"
 		kill "-${signal%:*}" "$waiter"
 		finish "$waiter"
 		is_status "${signal#*:}"
@@ -2018,12 +2087,11 @@ test_find_what_cannot_be_bound() {
 	run 192.0.2.1:0 find
 	is_status 1
 	is_out ''
-	err_has "^Port 0 cannot be bound on 192\.0\.2\.1\. \((Address not avail|\
-Cannot assign requested addr)[a-z]*\)\$"
+	is_err "Port 0 cannot be bound on 192.0.2.1. (Address not available)"
 	run 192.0.2.1:8000-8010 find
 	is_status 1
-	check "one line" [ "$(wc -l <err)" = 1 ]
-	err_has "\((Address not avail|Cannot assign requested addr)[a-z]*\)\$"
+	is_err "No port from 8000 to 8010 is free on 192.0.2.1.\
+ (Address not available)"
 	become_nobody
 	lowest=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)
 	[ "$lowest" -gt 80 ] || skip "needs ports that are privileged"
@@ -2046,7 +2114,7 @@ test_find_takes_a_port_in_time_wait() {
 	wait_until is_listening "$port"
 	socat -u "TCP4:127.0.0.1:$port" OPEN:/dev/null
 	finish "$pid"
-	wait_until is_waiting "$port"
+	wait_until is_in_time_wait "$port"
 	for word in "$port" "127.0.0.1:$port" "localhost:$port" "$port-$port"; do
 		run "$word" find
 		is_status 0
@@ -2165,6 +2233,11 @@ squeeze() {
 	tr -s ' \n' '  ' | sed 's/^ //; s/ $//'
 }
 
+# Prints the options that are explained, as "-t, --timeout TIME".
+options() {
+	sed -n 's/^ *\(-[a-zA-Z], --[a-z-]*\( TIME\)\{0,1\}\)\( .*\)\{0,1\}$/\1/p'
+}
+
 test_the_manual_agrees_with_the_usage() {
 	manual=${self%/*}/portend.1
 	[ -f "$manual" ] || skip "needs portend.1"
@@ -2175,8 +2248,9 @@ test_the_manual_agrees_with_the_usage() {
 	found=$(squeeze <synopsis)
 	wanted=$(echo "$usage" | sed 's/^usage://' | squeeze)
 	check "SYNOPSIS: $found" [ "$found" = "$wanted" ]
-	$PORTEND -h | grep -o -E -e '--[a-z-]+' | sort -u >in_help
-	grep -E '^ +-' text | grep -o -E -e '--[a-z-]+' | sort -u >in_manual
+	$PORTEND -h | options >in_help
+	options <text >in_manual
+	check "seven options" [ "$(wc -l <in_help)" = 7 ]
 	cmp -s in_help in_manual || {
 		diff in_help in_manual
 		fail "options differ"
@@ -2189,7 +2263,8 @@ test_the_manual_agrees_with_the_usage() {
 # and 2001:db8::1 are in it, 192.0.2.2 and 2001:db8::2 are this machine's.
 silent_network() {
 	need_iproute2
-	ip link add silent type veth peer name end || skip "needs veth"
+	ip link add silent index 11 type veth peer name end ||
+		skip "needs veth"
 	ip link set silent arp off
 	ip link set end up
 	ip link set silent up
@@ -2506,10 +2581,8 @@ nstest_an_address_is_kept_while_the_name_server_is_dead() {
 	waiter=$pid
 	wait_until grep -q "db.test:$port: Connection refused" err
 	stop "$name_server"
-	clock
-	begun=$time
 	# Until the next look-up has failed, for all it may tell.
-	wait_until has_passed 2300
+	pass_time 2300
 	serve TCP4-LISTEN bind=127.0.0.2
 	clock
 	begun=$time
@@ -2518,11 +2591,6 @@ nstest_an_address_is_kept_while_the_name_server_is_dead() {
 	ms=$((time - begun))
 	is_status 0
 	took_at_most 1900
-}
-
-has_passed() {
-	clock
-	[ $((time - begun)) -ge "$1" ]
 }
 
 nstest_an_address_is_dropped_when_the_name_is_gone() {
@@ -2582,6 +2650,8 @@ nstest_forty_dead_names_and_a_good_address() {
 		"not bound on .*\. (No answer from the name server)" \
 		messages)" = 40 ]
 	check "no process is left" nobody_uses "$port"
+	# shellcheck disable=SC2086
+	is_shipped && run_best 570 -t .5 $dead occupied
 	# shellcheck disable=SC2086
 	start_portend $dead occupied
 	waiter=$pid
@@ -2723,6 +2793,7 @@ nstest_a_silent_host() {
 	is_err "Port 9 not bound on 192.0.2.1. (No answer)"
 	took_at_least 500
 	took_at_most 2000
+	is_shipped && run_best 570 -t .5 192.0.2.1:9 occupied
 	run -c .3 192.0.2.1:9 free
 	is_status 0
 	took_at_least 300
@@ -2816,6 +2887,18 @@ nstest_silent_targets_do_not_take_turns() {
 	took_at_most 3500
 }
 
+# In the order of RFC 6724: of two that answer, the nearer one is named.
+nstest_addresses_are_sorted() {
+	need_ipv6
+	silent_network
+	resolver
+	printf '%s three\n' 2001:db8::1 2001:db8::2 ::1 2001:db8::3 >hosts
+	listen6 'bind=[::]'
+	run "three:$port" assert-free
+	is_status 1
+	is_err "Port $port is in use on ::1."
+}
+
 nstest_a_silent_address_delays_no_other() {
 	silent_network
 	listen4
@@ -2888,8 +2971,8 @@ nstest_unreachable() {
 		is_status 0
 		run -t .2 "$host:9" occupied
 		is_status 1
-		err_has "^Port 9 not bound on $host\. \((Host is unreachable|\
-No route to host|Network (is )?unreachable)\)\$"
+		err_has "^Port 9 not bound on $host\. \((Host is|Network)\
+ unreachable\)\$"
 		took_at_least 200
 	done
 }
@@ -2984,12 +3067,12 @@ nstest_no_local_port_left() {
 			run -t .2 "$host:$taken" $state
 			is_status 1
 			err_has "^Port $taken not free on ${name%]}\. \(\
-(Address not available|Cannot assign requested address)\)\$"
+Address not available\)\$"
 		done
 		run -t .2 "$host:$other" occupied
 		is_status 1
 		err_has "^Port $other not bound on ${name%]}\. \(\
-(Address not available|Cannot assign requested address)\)\$"
+Address not available\)\$"
 		took_at_least 200
 	done
 	run find
@@ -2998,7 +3081,7 @@ nstest_no_local_port_left() {
 	is_err "No port is free."
 	start_portend -v -t 15 "127.0.0.1:$taken" occupied
 	waiter=$pid
-	wait_until grep -q "assign requested\|not available" err
+	wait_until grep -q "not available" err
 	set_ports 32768 60999
 	finish "$waiter"
 	is_status 0
@@ -3050,13 +3133,22 @@ nstest_lo_is_down() {
 		run_command $down $PORTEND -t .2 "127.0.0.1:$port" occupied
 		is_status 1
 		err_has "^Port $port not bound on 127\.0\.0\.1\. \(\
-(No answer|Network (is )?unreachable)\)\$"
-		for find in find "localhost:0 find" "-r find"; do
-			[ "$find" != "-r find" ] || continue
+(No answer|Network unreachable)\)\$"
+		for find in find "localhost:0 find"; do
 			# shellcheck disable=SC2086
 			run_command $down $PORTEND $find
 			is_status 0
 		done
+		# shellcheck disable=SC2086
+		run_command $down $PORTEND -r -c .3 find
+		is_status 1
+		is_out ''
+		err_has "^Port [1-9][0-9]* cannot be reserved on [0-9a-f.:]+\. \(\
+(No answer|Network unreachable)\)\$"
+		# shellcheck disable=SC2086
+		run_command $down $PORTEND -q -r -c .3 find
+		is_status 1
+		is_err ''
 	done
 	start_portend -v -t 15 "localhost:$port" occupied
 	waiter=$pid
