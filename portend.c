@@ -84,8 +84,8 @@ enum {
 	ECHO_MAX = 255,             /* bytes of an argument in a message */
 	HOST_MAX = 254,             /* RFC 1035: 253, and a final dot */
 	LOOKUPS_MAX = 192,          /* at once: to end more takes too long */
-	PICKS_MAX = 4096,           /* tries for a port on all addresses */
-	OPEN_MAX = 2048,            /* probes and look-ups under way at once */
+	PICKS_MAX = 256,            /* tries for a port on all addresses */
+	OPEN_MAX = 8192,            /* probes and look-ups under way at once */
 	PORT_MAX = 65535,
 };
 
@@ -279,20 +279,16 @@ static const char *error_text(int error)
 	static char unknown[] = "Error 4294967295";
 
 	switch (error) {
-	case E2BIG: return "Argument list too long";
 	case EACCES: return "Permission denied";
 	case EADDRNOTAVAIL: return "Address not available";
 	case EAFNOSUPPORT: return "Address family not supported";
 	case EAGAIN: return "Resource temporarily unavailable";
 	case EBADF: return "Bad file descriptor";
 	case ECONNREFUSED: return "Connection refused";
-	case EHOSTDOWN: return "Host is down";
 	case EHOSTUNREACH: return "Host is unreachable";
 	case EINVAL: return "Invalid argument";
-	case EIO: return "I/O error";
 	case ELOOP: return "Symbolic link loop";
 	case EMFILE: return "No file descriptors available";
-	case ENAMETOOLONG: return "Filename too long";
 	case ENETUNREACH: return "Network unreachable";
 	case ENFILE: return "Too many open files in system";
 	case ENOBUFS: return "No buffer space available";
@@ -300,7 +296,6 @@ static const char *error_text(int error)
 	case ENOENT: return "No such file or directory";
 	case ENOEXEC: return "Exec format error";
 	case ENOMEM: return "Out of memory";
-	case ENOPROTOOPT: return "Protocol not available";
 	case ENOSPC: return "No space left on device";
 	case ENOTCONN: return "Socket not connected";
 	case ENOTDIR: return "Not a directory";
@@ -403,7 +398,7 @@ static int64_t parse_duration(const char *text)
 
 /* A port in decimal digits, or a service, which is looked up in services(5),
  * without blocking. what is the argument to name where it is bad.
- * getaddrinfo(3) by itself would take "+80" and " 80", too. Its answers are
+ * getaddrinfo(3) by itself would take "+80" and "http ", too. Its answers are
  * never freed, which would cost 4 KB of code, but kept in a list: no leak. */
 static int parse_port(const char *text, int lowest, const char *what)
 {
@@ -419,13 +414,15 @@ static int parse_port(const char *text, int lowest, const char *what)
 	for (port = 0; isdigit((unsigned char)*p); p++)
 		port = smaller(port * 10 + (*p - '0'), PORT_MAX + 1);
 	if (*p) {
-		if (!isalnum((unsigned char)*text) ||
+		while ((unsigned char)*p > ' ')
+			p++;
+		if (*p || !isalnum((unsigned char)*text) ||
 		    getaddrinfo(NULL, text, &hints, &service) != 0)
 			die_usage(what, "no such port or service");
 		service->ai_next = services;
 		services = service;
 		in = (const struct sockaddr_in *)service->ai_addr;
-		return ntohs(in->sin_port);
+		port = ntohs(in->sin_port);
 	}
 	if (port < lowest || port > PORT_MAX)
 		die_usage(what, "a port is 1 to 65535");
@@ -541,7 +538,7 @@ static void parse_ipv6(struct target *target)
 {
 	char *zone = strchr(target->host, '%');
 	union name *name = set_address(target, AF_INET6);
-	int valid;
+	int valid, digits;
 
 	if (zone)
 		*zone = '\0';
@@ -550,9 +547,12 @@ static void parse_ipv6(struct target *target)
 		*zone++ = '%';
 	if (!valid || (zone && !*zone))
 		die_usage(target->given, "not an IPv6 address");
-	if (zone && zone[count_digits(zone)])
+	if (!zone)
+		return;
+	digits = count_digits(zone);
+	if (zone[digits] || digits > 9)
 		target->known[1].zone = zone;
-	else if (zone)
+	else
 		name->in6.sin6_scope_id = strtoul(zone, NULL, 10);
 }
 
@@ -918,14 +918,14 @@ static bool does_not_resolve(int answer)
 	return answer == EAI_NONAME;
 }
 
-/* Reads the reply, and reaps the child. A failure that may pass leaves the
- * addresses that are known. */
-static void lookup_end(struct target *target, struct lookup *lookup)
+/* Reads the reply, and reaps the child; lost is the answer where it died before
+ * its reply. A failure that may pass leaves the addresses that are known. */
+static void lookup_end(struct target *target, struct lookup *lookup, int lost)
 {
 	struct reply reply;
 
 	if (read(lookup->fd, &reply, sizeof reply) != sizeof reply) {
-		reply.answer = EAI_FAIL;        /* the child died */
+		reply.answer = lost;
 		reply.count = 0;
 	}
 	close_fd(&lookup->fd);
@@ -957,16 +957,21 @@ static int try_bind(const union name *name)
 	return error;
 }
 
-/* True if the error says that this machine has no address of the family, as
- * with IPv6 switched off; not if it is short of ports, as bind(2) to port 0
- * then fails with EADDRINUSE. */
-static bool is_absent(int family, int error)
+/* True if the error of a TCP socket says that this machine has no address from
+ * which to reach name, as with IPv6 switched off, and not that it is short of
+ * TCP ports: to connect a UDP socket, which sends nothing, fails then, too. */
+static bool is_absent(const union name *name, int error)
 {
-	union name name = { .family = family };
+	int fd;
 
-	set_loopback(&name);
-	return error == EAFNOSUPPORT ||
-	       (error == EADDRNOTAVAIL && try_bind(&name) == EADDRNOTAVAIL);
+	if (error != EADDRNOTAVAIL)
+		return error == EAFNOSUPPORT;
+	fd = socket(name->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	error = connect(fd, &name->any, name_size(name)) < 0 ? errno : 0;
+	close(fd);
+	return error == EADDRNOTAVAIL;
 }
 
 /* Begins to connect. Returns EINPROGRESS if ppoll(2) is to tell when the answer
@@ -996,7 +1001,7 @@ static int probe_start(struct address *address)
 	close(fd);
 	if (error == EAGAIN && name->family == AF_UNIX)
 		return ACCEPTED;        /* the queue is full: connect(2) */
-	if (is_absent(name->family, error))
+	if (is_absent(name, error))
 		return EAFNOSUPPORT;
 	return error;
 }
@@ -1008,22 +1013,20 @@ static int probe_start(struct address *address)
 static int probe_answer(const struct address *address, short events)
 {
 	union name peer = { 0 }, self = { 0 };
-	socklen_t size = sizeof(int);
+	socklen_t size = sizeof(int), peer_size = sizeof peer;
+	socklen_t self_size = sizeof self;
 	int error = 0;
 
 	if (events & POLLERR)
 		getsockopt(address->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	if (error == ENOPROTOOPT)       /* ICMP: protocol unreachable */
+		return EHOSTUNREACH;
 	if (error)
 		return error;
-	size = sizeof peer;
-	if (getpeername(address->fd, &peer.any, &size) < 0)
+	if (getpeername(address->fd, &peer.any, &peer_size) < 0 ||
+	    getsockname(address->fd, &self.any, &self_size) < 0)
 		return errno;
-	size = sizeof self;
-	if (peer.family != AF_UNIX &&
-	    getsockname(address->fd, &self.any, &size) == 0 &&
-	    memcmp(&self, &peer, sizeof self) == 0)
-		return ECONNREFUSED;
-	return ACCEPTED;
+	return memcmp(&self, &peer, sizeof self) ? ACCEPTED : ECONNREFUSED;
 }
 
 /* What silence means for free and assert-free: a listener of this machine
@@ -1035,8 +1038,8 @@ static int silence_answer(const struct address *address)
 	return error == 0 || error == EADDRNOTAVAIL ? ETIMEDOUT : error;
 }
 
-/* Every ICMP error that a router or the host may send says that nobody is
- * there to be reached (icmp_err_convert in Linux's net/ipv4/icmp.c). */
+/* What ICMP may say of a host or its network (icmp_err_convert in Linux's
+ * net/ipv4/icmp.c) is that nobody is there to be reached. */
 static enum standing standing_of(int answer)
 {
 	switch (answer) {
@@ -1046,7 +1049,6 @@ static enum standing standing_of(int answer)
 	case ENETUNREACH:
 	case ENOENT:
 	case ENONET:
-	case ENOPROTOOPT:
 	case ENOTDIR:
 		return UNREACHABLE;
 	case ECONNREFUSED:
@@ -1099,13 +1101,23 @@ static bool is_once(const struct target *target)
 	return target->state >= ASSERT_FREE || options.timeout == 0;
 }
 
-/* The look-up's answer that stands for both: trouble before a name that does
- * not resolve, as only both families together say that it does not. */
+/* Trouble of this machine, and none of the name server's. */
+static bool is_own_trouble(int lookup_answer)
+{
+	return lookup_answer > 0 || lookup_answer == EAI_MEMORY ||
+	       lookup_answer == EAI_SYSTEM;
+}
+
+/* The look-up's answer that stands for both: our own trouble before all, and
+ * any before a name that does not resolve, as only both families together say
+ * that it does not. */
 static int lookup_answer(const struct target *target)
 {
 	int first = target->lookups[0].answer;
+	int second = target->lookups[1].answer;
 
-	return does_not_resolve(first) ? target->lookups[1].answer : first;
+	return does_not_resolve(first) || is_own_trouble(second)
+		? second : first;
 }
 
 /* The address of the strongest standing, or NULL if there is none. */
@@ -1133,11 +1145,15 @@ static bool is_pending(const struct target *target)
 static int target_answer(const struct target *target)
 {
 	const struct address *address = strongest(target);
+	int lookup = is_pending(target)
+		? NO_LOOKUP_YET : lookup_answer(target);
 
-	if (address && (target->state == OCCUPIED || !is_pending(target) ||
-	                standing_of(address->answer) > UNASKED))
+	if (!address)
+		return lookup;
+	if (target->state == OCCUPIED || address->answer == ACCEPTED ||
+	    (lookup != NO_LOOKUP_YET && !is_own_trouble(lookup)))
 		return address->answer;
-	return is_pending(target) ? NO_LOOKUP_YET : lookup_answer(target);
+	return lookup;
 }
 
 /* The lines of -v; waited is the time since the start. */
@@ -1214,6 +1230,7 @@ struct wait {
 	size_t lookup_cursor;
 	int work;                   /* started in this turn; a probe is 1 */
 	bool full;                  /* no more can be started in this turn */
+	bool has_slept;
 	bool hopeless;              /* a target is: that ends the wait */
 };
 
@@ -1269,16 +1286,12 @@ static void settle(struct target *target, struct address *address, int answer,
 }
 
 /* Starts a probe if the address has not been asked in this round. Where no
- * descriptor is left it waits until one of ours is closed. The last check asks
- * anew for occupied if the probe under way is old: its SYN was lost. */
+ * descriptor is left it waits until one of ours is closed. */
 static void probe_if_due(struct target *target, struct address *address,
 	struct wait *wait)
 {
 	int answer;
 
-	if (is_last(wait) && target->state == OCCUPIED &&
-	    address->asked + LOST < wait->round_start)
-		close_fd(&address->fd);
 	if (address->fd || address->asked >= wait->round_start ||
 	    (address->asked && is_once(target)))
 		return;
@@ -1355,22 +1368,51 @@ static void take_turns(void (*start)(struct target *, struct wait *),
 	}
 }
 
+/* The last check asks anew for occupied where the probe under way is old: its
+ * SYN was lost. Frees the descriptors of all of them before any is asked. */
+static void begin_last_check(struct wait *wait)
+{
+	struct address *address;
+	size_t i, n;
+
+	wait->deadline = NEVER;
+	wait->last_end = wait->now + GRACE;
+	for (n = 0; n < target_count; n++)
+		for (i = 0; (address = address_at(&targets[n], i)); i++)
+			if (targets[n].state == OCCUPIED &&
+			    address->asked + LOST < wait->now)
+				close_fd(&address->fd);
+}
+
+/* A round has ended when all probes that were due have been started. The next
+ * one begins after a hundredth of the time waited, and ten times what this one
+ * took, but no more than 1 s: a process that was stopped within a round would
+ * sleep for ten times as long. */
+static void end_round(struct wait *wait)
+{
+	int64_t now = clock_now();
+	int64_t pause = smaller((now - wait->start) / 100, 100 * MS);
+
+	pause = larger(pause, 10 * (now - wait->round_start));
+	wait->next_round = now + larger(MS, smaller(pause, SECOND));
+}
+
 /* Begins a round, or the last check, if it is time to, and starts what is due:
  * probes first, as a look-up takes longer to start. */
 static void start_due(struct wait *wait)
 {
 	bool last = wait->now >= wait->deadline;
 
-	if (last) {
-		wait->deadline = NEVER;
-		wait->last_end = wait->now + GRACE;
-	}
+	if (last)
+		begin_last_check(wait);
 	if (last || wait->now >= wait->next_round) {
 		wait->round_start = wait->now;
 		wait->next_round = NEVER;
 	}
 	wait->work = 0;
 	take_turns(probe_target, &wait->probe_cursor, wait);
+	if (wait->work == 0 && wait->next_round == NEVER && !is_last(wait))
+		end_round(wait);
 	take_turns(look_up_target, &wait->lookup_cursor, wait);
 }
 
@@ -1434,33 +1476,61 @@ static void hear(struct target *target, struct wait *wait)
 		lookup = &target->lookups[i];
 		if (!lookup->fd)
 			continue;
-		if (!polls[lookup->slot].revents) {
-			if (!is_once(target) || wait->poll_start <
-			    lookup->asked + options.connect_timeout)
-				continue;
+		if (polls[lookup->slot].revents) {
+			lookup_end(target, lookup, EAI_SYSTEM);
+		} else if (is_once(target) && wait->poll_start >=
+		           lookup->asked + options.connect_timeout) {
 			kill(lookup->child, SIGKILL);
+			lookup_end(target, lookup, EAI_AGAIN);
+		} else {
+			continue;
 		}
-		lookup_end(target, lookup);
 		judge(target, wait);
 	}
 }
 
+static void end_by_signal(int number)
+{
+	_exit(EXIT_SIGNAL + number);
+}
+
+static void wake_up(int number)
+{
+	(void)number;
+}
+
+/* Has number call handler; one that is ignored stays so. */
+static void catch_signal(int number, void (*handler)(int))
+{
+	struct sigaction inherited, caught = { .sa_handler = handler };
+
+	if (sigaction(number, NULL, &inherited) == 0 &&
+	    inherited.sa_handler == SIG_DFL)
+		sigaction(number, &caught, NULL);
+}
+
+/* What needs a handler before the first sleep. A ppoll(2) that was stopped goes
+ * on afterwards for all that was left of its time, unless SIGCONT has one
+ * (signal(7)). Process 1 is not ended by a signal that has none (kill(2));
+ * any other is, and whoever waits for it sees by which. */
+static void catch_signals(void)
+{
+	catch_signal(SIGCONT, wake_up);
+	if (getpid() == 1) {
+		catch_signal(SIGHUP, end_by_signal);
+		catch_signal(SIGINT, end_by_signal);
+		catch_signal(SIGTERM, end_by_signal);
+	}
+}
+
 /* Sleeps until something is to be done; after a turn that started something it
- * only looks whether there is an answer. A turn that started nothing ends the
- * round. The next begins after a hundredth of the time waited, and ten times
- * what this one took, but no more than 1 s: a process that was stopped within
- * a round would sleep for ten times as long. */
+ * only looks whether there is an answer. */
 static void wait_sleep(struct wait *wait)
 {
 	int64_t now = clock_now(), time;
 	struct timespec t;
 	size_t i;
 
-	if (wait->work == 0 && wait->next_round == NEVER && !is_last(wait)) {
-		time = smaller((now - wait->start) / 100, 100 * MS);
-		time = larger(time, 10 * (now - wait->round_start));
-		wait->next_round = now + larger(MS, smaller(time, SECOND));
-	}
 	poll_count = 0;
 	wait->wake = smaller(wait->deadline, wait->last_end);
 	for (i = 0; i < target_count; i++)
@@ -1468,6 +1538,10 @@ static void wait_sleep(struct wait *wait)
 			add_polls(&targets[i], wait);
 	time = wait->work == 0 ? larger(wait->wake - now, 0) : 0;
 	t = (struct timespec){ time / SECOND, time % SECOND };
+	if (time > 0 && !wait->has_slept) {
+		catch_signals();
+		wait->has_slept = true;
+	}
 	/* Fails with EINTR, or ENOMEM, and then leaves revents alone: 0. */
 	wait->poll_start = ppoll(polls, poll_count, &t, NULL) < 0 ? 0 : now;
 	wait->now = clock_now();
@@ -1490,27 +1564,6 @@ static bool is_over(const struct wait *wait)
 	return wait->hopeless || wait->now >= wait->last_end ||
 	       !(failed ? checking : waiting) ||
 	       (is_last(wait) && open_count == 0 && wait->work == 0);
-}
-
-static void end_by_signal(int number)
-{
-	_exit(EXIT_SIGNAL + number);
-}
-
-/* Process 1 is not ended by a signal without a handler (kill(2)); any other
- * is, and whoever waits for it sees by which. One that is ignored stays so. */
-static void catch_signals(void)
-{
-	static const int numbers[] = { SIGHUP, SIGINT, SIGTERM };
-	struct sigaction inherited, end = { .sa_handler = end_by_signal };
-	size_t i;
-
-	if (getpid() != 1)
-		return;
-	for (i = 0; i < sizeof numbers / sizeof *numbers; i++)
-		if (sigaction(numbers[i], NULL, &inherited) == 0 &&
-		    inherited.sa_handler == SIG_DFL)
-			sigaction(numbers[i], &end, NULL);
 }
 
 /* Says which targets were not reached; returns the exit status. Where the wait
@@ -1546,8 +1599,6 @@ static int wait_for_all(void)
 	for (i = 0; i < target_count; i++)
 		judge(&targets[i], &wait);
 	start_due(&wait);
-	if (!is_over(&wait))
-		catch_signals();
 	while (!is_over(&wait)) {
 		wait_sleep(&wait);
 		for (i = 0; i < target_count && !wait.hopeless; i++)
@@ -1629,12 +1680,23 @@ static int listen_all(struct target *target, struct address **where)
 	return 0;
 }
 
+/* Closes the sockets of the target, but not the first where the kernel has
+ * picked its port: that one stays until the end, or it would be picked again.
+ */
+static void let_go(struct target *target, bool picked)
+{
+	if (picked)
+		address_at(target, 0)->fd = 0;
+	close_addresses(target);
+}
+
 /* Binds all addresses of the target to *port; where that is 0, to one that
  * the kernel picks, which it becomes. Returns 0 or an errno, with *where it
  * came from. An address of a family that is absent here does not count. */
 static int hold(struct target *target, int *port, struct address **where)
 {
-	bool shared = *port && !options.reserve_given, held = false;
+	bool picked = !*port, held = false;
+	bool shared = !picked && !options.reserve_given;
 	struct address *address;
 	int error = 0;
 	size_t i;
@@ -1645,7 +1707,7 @@ static int hold(struct target *target, int *port, struct address **where)
 			address->name.family = AF_INET;
 			error = bind_address(address, *port, shared);
 		}
-		if (is_absent(address->name.family, error)) {
+		if (is_absent(&address->name, error)) {
 			close_fd(&address->fd);
 			error = 0;
 		} else if (!error) {
@@ -1659,7 +1721,7 @@ static int hold(struct target *target, int *port, struct address **where)
 	if (!error && (shared || options.reserve_given))
 		error = listen_all(target, where);
 	if (error && held)
-		close_addresses(target);
+		let_go(target, picked);
 	return error;
 }
 
@@ -1679,7 +1741,7 @@ static int find_port(struct target *target, struct address **where)
 			break;
 		}
 		if (error == 0) {
-			close_addresses(target);
+			let_go(target, any);
 			error = EADDRINUSE;
 		} else if ((error != EADDRINUSE && error != EACCES) ||
 		           (any && *where == address_at(target, 0))) {
@@ -1754,7 +1816,7 @@ static int reserve_address(const struct address *address)
 	error = reserve(address->fd, &name);
 	if (name.family == AF_INET)
 		return error;
-	if (error && !is_absent(AF_INET6, error))
+	if (error && !is_absent(&name, error))
 		return error;
 	name.family = AF_INET;
 	set_loopback(&name);
@@ -2002,13 +2064,17 @@ static bool parse_command_line(char **words, char **command)
 static void plug_descriptors(void)
 {
 	struct pollfd standard[3] = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } };
-	int i;
+	int i, result;
 
-	poll(standard, 3, 0);
+	do                      /* fails only where the limit is below 3 */
+		result = poll(standard, 3, 0);
+	while (result < 0 && raise_limit());
+	if (result < 0)
+		die("standard descriptors", EMFILE);
 	for (i = 0; i < 3; i++)
 		if (standard[i].revents & POLLNVAL &&
 		    syscall(SYS_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC) < 0)
-			_exit(EXIT_NOT_REACHED);
+			die("standard descriptors", errno);
 }
 
 int main(int argc, char **argv)

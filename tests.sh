@@ -526,6 +526,9 @@ test_a_zone_that_is_not_there_is_waited_for() {
 	is_status 1
 	err_has '^Port 22 not bound on fe80::1%nosuch0\. \(No such device\)$'
 	took_at_least 200
+	# The number of an interface has 32 bits.
+	run -t 0 '[::1%4294967297]:22' occupied
+	is_err "Port 22 not bound on ::1%4294967297. (No such device)"
 }
 
 # Sets port to one that has a service's name, which becomes service.
@@ -627,6 +630,9 @@ test_bad_ports() {
 		esac
 	done
 	bad h:0 h:0 occupied
+	# Where services(5) has more than one of them behind the name.
+	bad 'h:http?' "h:http$(printf '\t')" free
+	bad 'h:http ' "h:http " free
 }
 
 test_bad_paths() {
@@ -1834,6 +1840,21 @@ has_socket() {
 	return 1
 }
 
+test_the_lowest_limits() {
+	shipped_only "its own descriptors"
+	free_port
+	for closed in : 'exec <&-' 'exec <&- >&-'; do
+		for limit in 0 1 2; do
+			run_after "$closed; ulimit -Sn $limit" \
+				-t 0 "127.0.0.1:$port" free
+			is_status 0
+		done
+	done
+	run_after "ulimit -n 2" -t 5 "127.0.0.1:$port" free
+	is_status 1
+	is_err "portend: standard descriptors: No file descriptors available"
+}
+
 test_command_does_not_run_if_not_reached() {
 	free_port
 	run -t .1 "127.0.0.1:$port" occupied -- touch "$dir/ran"
@@ -1887,7 +1908,7 @@ test_signals_end_a_wait() {
 		wait_until is_sleeping_portend "$waiter"
 		need_signal $((${signal#*:} - 128))
 		is_native && check "no handler: it is seen what ended it" \
-			grep -q '^SigCgt:.0*$' "/proc/$waiter/status"
+			grep -q '^SigCgt:.*0000$' "/proc/$waiter/status"
 		kill "-${signal%:*}" "$waiter"
 		finish "$waiter"
 		is_status "${signal#*:}"
@@ -2877,6 +2898,37 @@ nstest_a_wait_for_an_answer_sleeps() {
 	done
 }
 
+nstest_a_stop_takes_nothing_from_a_long_sleep() {
+	silent_network
+	start_portend -t 1 -c 9 192.0.2.1:9 occupied
+	waiter=$pid
+	wait_until is_sleeping "$waiter"
+	kill -STOP "$waiter"
+	pass_time 1300
+	clock
+	begun=$time
+	kill -CONT "$waiter"
+	finish "$waiter"
+	clock
+	ms=$((time - begun))
+	is_status 1
+	is_err "Port 9 not bound on 192.0.2.1. (No answer)"
+	took_at_most 500
+}
+
+# Silent targets, three at a time, have taken all descriptors until then.
+nstest_the_last_check_frees_descriptors() {
+	shipped_only "its own descriptors"
+	silent_network
+	listen4
+	run_after "ulimit -n 6" -t .6 -c .4 192.0.2.1:1 192.0.2.1:2 \
+		192.0.2.1:3 192.0.2.1:4 192.0.2.1:5 192.0.2.1:6 \
+		"127.0.0.1:$port" occupied
+	is_status 1
+	err_has 'Port 6 not bound'
+	err_lacks "Port $port"
+}
+
 nstest_silent_targets_do_not_take_turns() {
 	silent_network
 	# shellcheck disable=SC2046
@@ -3022,6 +3074,49 @@ nstest_no_error_is_no_answer() {
 	check "no error was told" grep -q INJECTED calls
 }
 
+# What fails before a question is asked says nothing; nor does a family whose
+# look-up could not start, whatever the other says.
+nstest_own_trouble_is_no_answer() {
+	trace setsockopt,getsockname,fork
+	listen6
+	resolver
+	printf '%s both\n' 127.0.0.1 ::1 >hosts
+	for fault in setsockopt:error=ENOPROTOOPT:"Error 92" \
+		fork:error=EAGAIN:when=2+:"Resource temporarily unavailable" \
+		fork:error=ENOMEM:when=2+:"Out of memory" \
+		pipe2:error=ENFILE:when=2+:"Too many open files in system"; do
+		for state in free assert-free; do
+			run_command strace -qq -o calls \
+				-e inject="${fault%:*}" \
+				"$PORTEND" -t .3 "both:$port" $state
+			is_status 1
+			is_err "Port $port not free on both. (${fault##*:})"
+		done
+	done
+	run_command strace -qq -o calls -e inject=getsockname:error=EACCES \
+		"$PORTEND" -t .3 "[::1]:$port" occupied
+	is_status 1
+	is_err "Port $port not bound on ::1. (Permission denied)"
+}
+
+# They take longer to start than the second after which each is due again.
+nstest_look_ups_without_end_delay_no_probe() {
+	trace fork
+	need socat
+	free_port
+	resolver
+	seq 30 | sed 's/.*/127.0.0.2 name&/' >hosts
+	# shellcheck disable=SC2046
+	start strace -qq -o calls -e trace=fork \
+		-e inject=fork:delay_enter=20000 "$PORTEND" -v -t 15 \
+		$(seq 30 | sed "s/.*/name&:$port/") \
+		"127.0.0.1:$port" occupied 2>err
+	wait_until grep -q "127.0.0.1:$port: Connection refused" err
+	pass_time 1500
+	serve TCP4-LISTEN bind=127.0.0.1
+	wait_until grep -q "127.0.0.1:$port: occupied after [12]\." err
+}
+
 # A rule of this machine says nothing about the port.
 nstest_local_rules() {
 	ip route add prohibit 198.51.100.0/24
@@ -3085,6 +3180,24 @@ Address not available\)\$"
 	set_ports 32768 60999
 	finish "$waiter"
 	is_status 0
+}
+
+# Nor is it a family that is switched off where loopback is down.
+nstest_no_local_port_left_and_lo_is_down() {
+	silent_network
+	ip link set lo down
+	set_ports 20000 20001
+	start_portend -t 15 -c 15 192.0.2.1:9 192.0.2.1:9 occupied
+	wait_until has_taken_all
+	for state in free assert-free; do
+		run -t .3 192.0.2.1:9 $state
+		is_status 1
+		is_err "Port 9 not free on 192.0.2.1. (Address not available)"
+	done
+}
+
+has_taken_all() {
+	[ "$(grep -c ' 010200C0:0009 02 ' /proc/net/tcp)" = 2 ]
 }
 
 nstest_ipv6_is_off() {
@@ -3431,6 +3544,23 @@ nstest_find_on_several_addresses() {
 	is_err "No port is free on many."
 	run -r many:0 find
 	is_status 0
+}
+
+# The kernel offers ports of one parity first, again and again.
+nstest_find_on_several_addresses_of_a_narrow_range() {
+	need_ipv6
+	need socat
+	set_ports 20000 20007
+	for port in 20001 20003 20005 20007; do
+		serve TCP6-LISTEN 'ipv6only=1,bind=[::1]'
+	done
+	run localhost:0 find
+	is_status 0
+	is_err ''
+	set_ports 20000 20001
+	run 127.0.0.1:0 127.0.0.2:0 find
+	is_status 0
+	check "two ports" [ "$(sort -u out | wc -l)" = 2 ]
 }
 
 # A second machine at the other end of a cable: in 192.0.2.2 is the listener.
