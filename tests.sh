@@ -635,6 +635,17 @@ test_bad_ports() {
 	bad 'h:http ' "h:http " free
 }
 
+test_the_first_and_the_last_port() {
+	for port in 1 65535; do
+		for words in "-t 0 127.0.0.1:$port free" "$port find" \
+			"$port-$port find" "1-$port find"; do
+			# shellcheck disable=SC2086
+			run $words
+			check "$words: $status" [ "$status" -lt 2 ]
+		done
+	done
+}
+
 test_bad_paths() {
 	path=./$(printf %0200d 0 | cut -c 1-106)
 	bad "$path" "$path" free
@@ -1298,6 +1309,10 @@ Socket $dir/s not free."
 	run -t .1 ./s occupied
 	is_status 1
 	is_err "Socket ./s not bound."
+	ln -s loop loop
+	run -t 0 ./loop free
+	is_status 1
+	is_err "Socket ./loop not free. (Symbolic link loop)"
 	rm s
 	start_portend -t 15 "unix:$dir/s" occupied
 	waiter=$pid
@@ -1952,6 +1967,20 @@ test_find() {
 	run "$port" find
 	is_status 1
 	is_out ''
+}
+
+# As of a kernel without IPv6.
+test_find_where_there_is_no_ipv6() {
+	trace socket
+	for reserve in '' -r; do
+		# shellcheck disable=SC2086
+		run_command strace -qq -o calls -e trace=socket \
+			-e inject=socket:error=EAFNOSUPPORT:when=1 \
+			"$PORTEND" $reserve find
+		is_status 0
+		check "a port: $(cat out)" is_port "$(cat out)"
+		check "of IPv4" grep -q 'AF_INET,' calls
+	done
 }
 
 test_find_raises_a_low_limit() {
@@ -2630,6 +2659,23 @@ nstest_an_address_is_dropped_when_the_name_is_gone() {
 	err_has "^Port $port not bound on db\.test\. \(Name does not resolve\)"
 }
 
+nstest_the_probe_of_an_address_that_is_gone_ends() {
+	silent_network
+	free_port
+	resolver
+	echo "192.0.2.1 db.test" >names
+	name_server
+	start_portend -v -t 15 -c 15 "db.test:$port" occupied
+	wait_until is_asking_in_vain
+	names "127.0.0.2 db.test"
+	wait_until grep -q "db.test:$port: Connection refused" err
+	check_not "no SYN is repeated" is_asking_in_vain
+}
+
+is_asking_in_vain() {
+	grep -q "$(printf '010200C0:%04X 02 ' "$port")" /proc/net/tcp
+}
+
 nstest_a_name_is_asked_for_once_a_second() {
 	free_port
 	resolver
@@ -2939,6 +2985,26 @@ nstest_silent_targets_do_not_take_turns() {
 	took_at_most 3500
 }
 
+# As RFC 5952 writes them.
+nstest_addresses_in_numbers() {
+	need_ipv6
+	need_iproute2
+	listen6 'bind=[::]'
+	while read -r given text; do
+		ip addr add "$given/128" dev lo nodad
+		run "[$given]:$port" assert-free
+		is_status 1
+		is_err "Port $port is in use on $text."
+	done <<-EOF
+		2001:db8:0:1:1:1:1:1 2001:db8:0:1:1:1:1:1
+		2001:db8:0:0:1:0:0:1 2001:db8::1:0:0:1
+		2001:db8:0:1:0:0:0:1 2001:db8:0:1::1
+		2001:DB8:AB:0:0:0:0:0 2001:db8:ab::
+		2001:db8:0:0:0:0:1:0 2001:db8::1:0
+		fd00:a:b0:c00:d000:e:f:10 fd00:a:b0:c00:d000:e:f:10
+	EOF
+}
+
 # In the order of RFC 6724: of two that answer, the nearer one is named.
 nstest_addresses_are_sorted() {
 	need_ipv6
@@ -3081,6 +3147,9 @@ nstest_own_trouble_is_no_answer() {
 	listen6
 	resolver
 	printf '%s both\n' 127.0.0.1 ::1 >hosts
+	run_command strace -qq -o calls -e inject=fork:error=EAGAIN \
+		"$PORTEND" -t .3 "both:$port" occupied
+	is_err "Port $port not bound on both. (Resource temporarily unavailable)"
 	for fault in setsockopt:error=ENOPROTOOPT:"Error 92" \
 		fork:error=EAGAIN:when=2+:"Resource temporarily unavailable" \
 		fork:error=ENOMEM:when=2+:"Out of memory" \
@@ -3099,6 +3168,19 @@ nstest_own_trouble_is_no_answer() {
 	is_err "Port $port not bound on ::1. (Permission denied)"
 }
 
+nstest_a_look_up_that_does_not_start_leaves_nothing() {
+	trace fork
+	need_children
+	free_port
+	resolver
+	start strace -qq -o calls -e trace=fork -e inject=fork:error=EAGAIN \
+		"$PORTEND" -v -t 15 "db:$port" occupied 2>err
+	tracer=$pid
+	wait_until grep -q "db:$port: Resource temporarily unavailable" err
+	traced=$(children "$tracer")
+	check "no pipe is left" [ ! -e "/proc/${traced% }/fd/3" ]
+}
+
 # They take longer to start than the second after which each is due again.
 nstest_look_ups_without_end_delay_no_probe() {
 	trace fork
@@ -3115,6 +3197,49 @@ nstest_look_ups_without_end_delay_no_probe() {
 	pass_time 1500
 	serve TCP4-LISTEN bind=127.0.0.1
 	wait_until grep -q "127.0.0.1:$port: occupied after [12]\." err
+}
+
+# run_injected ERROR ARG...: portend, whose connect(2) fails with ERROR.
+run_injected() {
+	_error=$1
+	shift
+	run_command strace -qq -o calls -e trace=connect \
+		-e inject=connect:error="$_error" "$PORTEND" "$@"
+}
+
+test_errors_of_connect() {
+	trace connect
+	free_port
+	while read -r error text; do
+		for state in free assert-free occupied; do
+			run_injected "$error" -t .05 "127.0.0.1:$port" $state
+			is_status 1
+			[ $state = occupied ] && state=bound || state=free
+			is_err "Port $port not $state on 127.0.0.1. ($text)"
+		done
+	done <<-EOF
+		EACCES Permission denied
+		EAGAIN Resource temporarily unavailable
+		EINVAL Invalid argument
+		EMFILE No file descriptors available
+		ENFILE Too many open files in system
+		ENOBUFS No buffer space available
+		ENODEV No such device
+		ENOMEM Out of memory
+		ENOTCONN Socket not connected
+		EPERM Operation not permitted
+		EPROTOTYPE Protocol wrong type for socket
+		ENOKEY Error 126
+	EOF
+	for error in EAFNOSUPPORT EHOSTDOWN EHOSTUNREACH ENETUNREACH ENONET \
+		ECONNREFUSED; do
+		run_injected $error -t 5 "127.0.0.1:$port" free
+		is_status 0
+		run_injected $error "127.0.0.1:$port" assert-free
+		is_status 0
+		run_injected $error -t .05 "127.0.0.1:$port" occupied
+		is_status 1
+	done
 }
 
 # A rule of this machine says nothing about the port.
