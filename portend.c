@@ -194,7 +194,7 @@ static const char help[] =
 	"  -h, --help                  print this\n"
 	"  -V, --version               print the version\n"
 	"\n"
-	"Exit status: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot run\n";
+	"Exit: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot be run\n";
 
 /* Messages */
 
@@ -398,13 +398,13 @@ static int64_t parse_duration(const char *text)
 
 /* A port in decimal digits, or a service, which is looked up in services(5),
  * without blocking. what is the argument to name where it is bad.
- * getaddrinfo(3) by itself would take "+80" and "http ", too. Its answers are
- * never freed, which would cost 4 KB of code, but kept in a list: no leak. */
+ * getaddrinfo(3) by itself would take "+80" and "http ", too. Its answer is not
+ * freed: that would cost 4 KB of code. */
 static int parse_port(const char *text, int lowest, const char *what)
 {
 	struct addrinfo hints = { .ai_family = AF_INET,
-		.ai_socktype = SOCK_STREAM }, *service;
-	static struct addrinfo *services;
+		.ai_socktype = SOCK_STREAM };
+	static struct addrinfo *service;
 	const struct sockaddr_in *in;
 	const char *p = text;
 	int port;
@@ -419,8 +419,6 @@ static int parse_port(const char *text, int lowest, const char *what)
 		if (*p || !isalnum((unsigned char)*text) ||
 		    getaddrinfo(NULL, text, &hints, &service) != 0)
 			die_usage(what, "no such port or service");
-		service->ai_next = services;
-		services = service;
 		in = (const struct sockaddr_in *)service->ai_addr;
 		port = ntohs(in->sin_port);
 	}
@@ -1140,8 +1138,8 @@ static bool is_pending(const struct target *target)
 	       target->lookups[1].answer == NO_LOOKUP_YET;
 }
 
-/* What is known of the target. Whether it is free depends on the look-ups of
- * both families. */
+/* What is known of the target. That it is free depends on the look-ups of both
+ * families, that it is not does not. */
 static int target_answer(const struct target *target)
 {
 	const struct address *address = strongest(target);
@@ -1150,7 +1148,8 @@ static int target_answer(const struct target *target)
 
 	if (!address)
 		return lookup;
-	if (target->state == OCCUPIED || address->answer == ACCEPTED ||
+	if (target->state == OCCUPIED ||
+	    is_in_use(standing_of(address->answer)) ||
 	    (lookup != NO_LOOKUP_YET && !is_own_trouble(lookup)))
 		return address->answer;
 	return lookup;
@@ -1499,20 +1498,22 @@ static void wake_up(int number)
 	(void)number;
 }
 
-/* Has number call handler; one that is ignored stays so. */
+/* Has the signal call handler; one that is ignored stays so. SA_RESTART is for
+ * write(2); a ppoll(2) that was interrupted by a handler ends all the same. */
 static void catch_signal(int number, void (*handler)(int))
 {
-	struct sigaction inherited, caught = { .sa_handler = handler };
+	struct sigaction inherited, caught = {
+		.sa_handler = handler, .sa_flags = SA_RESTART };
 
 	if (sigaction(number, NULL, &inherited) == 0 &&
 	    inherited.sa_handler == SIG_DFL)
 		sigaction(number, &caught, NULL);
 }
 
-/* What needs a handler before the first sleep. A ppoll(2) that was stopped goes
- * on afterwards for all that was left of its time, unless SIGCONT has one
- * (signal(7)). Process 1 is not ended by a signal that has none (kill(2));
- * any other is, and whoever waits for it sees by which. */
+/* Catches what needs a handler in a wait. Without one for SIGCONT, a ppoll(2)
+ * in which the process was stopped goes on for all that was left of its time
+ * (signal(7)). Process 1 is not ended by a signal that has none (kill(2)); any
+ * other is, and whoever waits for it sees by which. */
 static void catch_signals(void)
 {
 	catch_signal(SIGCONT, wake_up);
@@ -2069,11 +2070,9 @@ static void plug_descriptors(void)
 	do                      /* fails only where the limit is below 3 */
 		result = poll(standard, 3, 0);
 	while (result < 0 && raise_limit());
-	if (result < 0)
-		die("standard descriptors", EMFILE);
 	for (i = 0; i < 3; i++)
-		if (standard[i].revents & POLLNVAL &&
-		    syscall(SYS_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC) < 0)
+		if (result < 0 || (standard[i].revents & POLLNVAL &&
+		    syscall(SYS_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC) < 0))
 			die("standard descriptors", errno);
 }
 

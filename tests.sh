@@ -3162,6 +3162,14 @@ nstest_own_trouble_is_no_answer() {
 			is_err "Port $port not free on both. (${fault##*:})"
 		done
 	done
+	listen4
+	filter input tcp dport "$port" tcp flags syn drop
+	run_command strace -qq -o calls -e inject=fork:error=EAGAIN:when=2+ \
+		"$PORTEND" -c .2 "both:$port" assert-free
+	is_status 1
+	is_err "Port $port is in use on 127.0.0.1."
+	unfilter
+	listen6
 	run_command strace -qq -o calls -e inject=getsockname:error=EACCES \
 		"$PORTEND" -t .3 "[::1]:$port" occupied
 	is_status 1
