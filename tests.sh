@@ -261,7 +261,7 @@ has_passed() {
 run_best() {
 	_limit=$1
 	shift
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for _ in $(seq 10); do
 		run "$@"
 		[ "$ms" -gt "$_limit" ] || return 0
 	done
@@ -272,7 +272,7 @@ run_best() {
 
 # Sets port to one that is free, and was given to no other test.
 free_port() {
-	for _ in 1 2 3 4 5 6 7 8 9; do
+	for _ in $(seq 9); do
 		# shellcheck disable=SC2086
 		port=$($PORTEND find 2>&1) || fail "portend find: $port"
 		if mkdir "$suite/port.$port" 2>/dev/null; then
@@ -355,17 +355,17 @@ usage="usage: portend [-qv] [-t TIME] [-c TIME] TARGET... STATE\
 
 # bad WHAT ARG...: bad usage, at once, with one line that names WHAT.
 bad() {
-	what=$1
+	_what=$1
 	shift
 	run "$@"
 	is_status 2
 	is_out ''
 	took_at_most 3000
 	case $(cat "$dir/err") in
-	"portend: $what: "?*"$nl$usage") ;;
+	"portend: $_what: "?*"$nl$usage") ;;
 	*)
 		show
-		fail "bad usage, but the line has no $what: $*"
+		fail "bad usage, but the line has no $_what: $*"
 		;;
 	esac
 	check "one line and the usage" [ "$(wc -l <"$dir/err")" = 3 ]
@@ -1215,9 +1215,9 @@ test_what_was_reached_stays_reached() {
 
 # stop_listener PORT: ends the socat that was started there.
 stop_listener() {
-	for p in $pids; do
-		if tr '\0' ' ' <"/proc/$p/cmdline" | grep -q ":$1,"; then
-			stop "$p"
+	for _listener in $pids; do
+		if tr '\0' ' ' <"/proc/$_listener/cmdline" | grep -q ":$1,"; then
+			stop "$_listener"
 		fi
 	done
 }
@@ -1498,7 +1498,7 @@ test_what_is_true_is_seen_at_once() {
 test_not_before_its_time() {
 	free_port
 	best=99999
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for _ in $(seq 10); do
 		run -t .5 "127.0.0.1:$port" occupied
 		is_status 1
 		took_at_least 500
@@ -2005,13 +2005,13 @@ test_found_ports_are_distinct() {
 # Sets port to the first of ten ports outside of the range that the kernel
 # picks from, none of them in use.
 free_block() {
-	block=$((2000 + $$ % 1000))
-	while [ $((block += 1)) ]; do
-		[ $block -lt 3000 ] || block=2000
-		port=$((block * 10))
-		mkdir "$suite/block.$block" 2>/dev/null || continue
-		for p in 0 1 2 3 4 5 6 7 8 9; do
-			is_in_use $((port + p)) && continue 2
+	_block=$((2000 + $$ % 1000))
+	while [ $((_block += 1)) ]; do
+		[ $_block -lt 3000 ] || _block=2000
+		port=$((_block * 10))
+		mkdir "$suite/block.$_block" 2>/dev/null || continue
+		for _p in 0 1 2 3 4 5 6 7 8 9; do
+			is_in_use $((port + _p)) && continue 2
 		done
 		return
 	done
@@ -2228,7 +2228,7 @@ test_reservations_of_one_range_differ() {
 # Twenty reservations side by side; their ports are in ports.
 reserve_twenty() {
 	reserving=
-	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	for _ in $(seq 20); do
 		# shellcheck disable=SC2086
 		start $PORTEND -r find >>ports 2>>errors
 		reserving="$reserving $pid"
@@ -2702,7 +2702,7 @@ nstest_forty_dead_names_and_a_good_address() {
 	resolver timeout:60
 	drop_all_questions
 	dead=
-	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	for i in $(seq 20); do
 		dead="$dead dead$i:$port late$i:$port"
 	done
 	# shellcheck disable=SC2086
@@ -2791,7 +2791,7 @@ nstest_forty_names_and_twelve_descriptors() {
 	listen4
 	resolver
 	names=
-	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	for i in $(seq 20); do
 		echo "127.0.0.1 n$i.test m$i.test" >>names
 		names="$names n$i.test:$port m$i.test:$port"
 	done
@@ -3475,7 +3475,7 @@ nstest_a_connection_to_itself_is_nobody() {
 		name=${host#'['}
 		is_err "Port $port not bound on ${name%]}."
 		targets=
-		for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
+		for _ in $(seq 16); do
 			targets="$targets $host:$port $host:$port $host:$port\
  $host:$port $host:$port $host:$port"
 		done
@@ -3491,7 +3491,7 @@ nstest_a_connection_to_itself_is_nobody() {
 nstest_twenty_waiters_for_one_port() {
 	free_port
 	waiters=
-	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	for _ in $(seq 20); do
 		start_portend -t 15 "localhost:$port" occupied
 		waiters="$waiters $pid"
 	done
@@ -3504,7 +3504,7 @@ nstest_twenty_waiters_for_one_port() {
 	connect_once "TCP4:127.0.0.1:$port"
 	check "none accepted" [ "$(accepted)" = 1 ]
 	waiters=
-	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	for _ in $(seq 20); do
 		start_portend -t 15 "localhost:$port" free
 		waiters="$waiters $pid"
 	done
@@ -3571,21 +3571,21 @@ nstest_command_as_process_1() {
 
 # nobody_gets PORT: all that is left is taken, again and again.
 nobody_gets() {
-	zeros=
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
-		zeros="$zeros 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"
+	_zeros=
+	for _ in $(seq 10); do
+		_zeros="$_zeros 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"
 	done
-	for prefix in "" 127.0.0.1: "[::1]:" 0.0.0.0:; do
-		picks=
-		for pick in $zeros; do
-			picks="$picks $prefix$pick"
+	for _prefix in "" 127.0.0.1: "[::1]:" 0.0.0.0:; do
+		_picks=
+		for _pick in $_zeros; do
+			_picks="$_picks $_prefix$_pick"
 		done
-		for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		for _ in $(seq 20); do
 			# shellcheck disable=SC2086
-			run $picks find
+			run $_picks find
 			is_status 0
-			check "$prefix 160 ports" [ "$(wc -l <out)" = 160 ]
-			check_not "$prefix: got $1" grep -qx "$1" out
+			check "$_prefix 160 ports" [ "$(wc -l <out)" = 160 ]
+			check_not "$_prefix: got $1" grep -qx "$1" out
 		done
 	done
 }
@@ -3604,12 +3604,12 @@ nstest_a_reserved_port_is_given_to_nobody() {
 	filter output tcp sport "$reserved" tcp dport "$taken" counter
 	filter output tcp dport "$taken" tcp flags '&' '(syn|ack) == syn' counter
 	targets=
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for _ in $(seq 10); do
 		targets="$targets localhost:$taken localhost:$taken\
  localhost:$taken localhost:$taken localhost:$taken localhost:$taken\
  localhost:$taken localhost:$taken localhost:$taken localhost:$taken"
 	done
-	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	for _ in $(seq 20); do
 		# shellcheck disable=SC2086
 		run -t 5 $targets $targets $targets $targets $targets occupied
 		is_status 0
@@ -3665,7 +3665,7 @@ nstest_find_on_several_addresses() {
 	is_err "Port $port is in use on ::1."
 	set_ports "$port" $((port + 3))
 	# What is free on the first address need not be so on the others.
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for _ in $(seq 10); do
 		run many:0 many:0 many:0 find
 		is_status 0
 		check "three ports" [ "$(sort -u out | wc -l)" = 3 ]
