@@ -386,7 +386,6 @@ static int64_t parse_duration(const char *text)
 		if (time > FOREVER / 10)
 			return FOREVER;
 		time = time * 10 + (*text - '0') * scale;
-		nonzero |= *text - '0';
 	}
 	for (text++; fraction > 0; fraction--, text++) {    /* behind the dot */
 		scale /= 10;
@@ -1804,24 +1803,19 @@ static int reserve(int listener, const union name *name)
 	return error;
 }
 
-/* The wildcard address stands for the loopback addresses, and that of IPv6 for
- * those of both families. */
+/* To connect to the wildcard address is to connect to the loopback one; that of
+ * IPv6 stands for both families. */
 static int reserve_address(const struct address *address)
 {
 	union name name = address->name;
-	int error;
+	int error = reserve(address->fd, &name);
 
-	if (!is_wildcard(&name))
-		return reserve(address->fd, &name);
-	set_loopback(&name);
-	error = reserve(address->fd, &name);
-	if (name.family == AF_INET)
-		return error;
-	if (error && !is_absent(&name, error))
-		return error;
-	name.family = AF_INET;
-	set_loopback(&name);
-	return reserve(address->fd, &name);
+	if (name.family == AF_INET6 && is_wildcard(&name) &&
+	    (!error || is_absent(&name, error))) {
+		name.family = AF_INET;  /* flowinfo, 0, becomes 0.0.0.0 */
+		error = reserve(address->fd, &name);
+	}
+	return error;
 }
 
 /* Reserves the target's port on all its addresses; tells if that fails. */
