@@ -1211,7 +1211,7 @@ static void say_failure(const struct target *target)
 
 /* Waiting */
 
-static struct pollfd polls[OPEN_MAX];
+static struct pollfd *polls;        /* of OPEN_MAX */
 static nfds_t poll_count;
 
 struct wait {
@@ -2047,9 +2047,12 @@ static bool parse_command_line(char **words, char **command)
 		die_usage(*command, "no COMMAND with find");
 	if (!find && options.reserve_given)
 		die_usage(options.reserve_given, "only with find");
-	targets = allocate(count, sizeof *targets);
+	/* In one piece: a page less to be touched before the first answer. */
+	targets = allocate(1, count * sizeof *targets +
+		OPEN_MAX * sizeof *polls);
 	if (!targets)
 		die("targets", errno);
+	polls = (struct pollfd *)(targets + count);
 	parse_words(words, find);
 	return find;
 }
