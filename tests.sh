@@ -1835,13 +1835,15 @@ test_closed_descriptors_never_become_a_socket() {
 	native_only "its own descriptors"
 	wedge
 	# The probe of a silent port stays open; so it can be looked at.
-	start_after 'exec <&- >&- 2>&-' -v -t 15 "127.0.0.1:$port" occupied
-	waiter=$pid
-	wait_until has_socket "$waiter"
-	for fd in 0 1 2; do
-		case $(readlink "/proc/$waiter/fd/$fd") in
-		*socket* | *pipe*) fail "$fd is a socket" ;;
-		esac
+	for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
+		start_after "exec $closed" -v -t 15 "127.0.0.1:$port" occupied
+		waiter=$pid
+		wait_until has_socket "$waiter"
+		for fd in 0 1 2; do
+			case $(readlink "/proc/$waiter/fd/$fd") in
+			*socket* | *pipe*) fail "$closed: $fd is a socket" ;;
+			esac
+		done
 	done
 }
 
@@ -3359,6 +3361,11 @@ nstest_ipv6_is_off() {
 		# shellcheck disable=SC2086
 		run $reserve localhost:0 find
 		is_status 0
+		# shellcheck disable=SC2086
+		run $reserve '[::1]:0' find
+		is_status 1
+		is_out ''
+		is_err "Port 0 cannot be bound on ::1. (Address not available)"
 	done
 }
 
