@@ -1841,7 +1841,7 @@ test_closed_descriptors_never_become_a_socket() {
 		wait_until has_socket "$waiter"
 		for fd in 0 1 2; do
 			case $(readlink "/proc/$waiter/fd/$fd") in
-			*socket* | *pipe*) fail "$closed: $fd is a socket" ;;
+			socket:* | pipe:*) fail "$closed: $fd is a socket" ;;
 			esac
 		done
 	done
