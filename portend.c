@@ -182,9 +182,9 @@ static const char synopsis[] =
 
 static const char help[] =
 	"\n"
-	"TARGET: HOST:PORT, [ADDRESS]:PORT or a path; HOST: a name or address\n"
+	"TARGET: HOST:PORT, [IPv6]:PORT or a path\n"
 	"STATE: occupied, free, or assert-free (one check, no waiting)\n"
-	"TIME: 5, .5, 1.5m, 250ms; s is the default, h and d the others\n"
+	"TIME: 5 or 5s, 250ms, 1.5m, 2h, 1d\n"
 	"\n"
 	"  -t, --timeout TIME          give up after TIME; 0 checks once\n"
 	"  -c, --connect-timeout TIME  take no answer for TIME as silence (2 s)\n"
@@ -204,16 +204,13 @@ static bool write_all(int fd, const char *text, size_t length)
 {
 	struct sigaction ignore = { .sa_handler = SIG_IGN }, inherited;
 	ssize_t n;
-	int error;
 
 	sigaction(SIGPIPE, &ignore, &inherited);
 	while (length > 0 && (n = write(fd, text, length)) > 0) {
 		text += n;
 		length -= n;
 	}
-	error = errno;
-	sigaction(SIGPIPE, &inherited, NULL);
-	errno = error;
+	sigaction(SIGPIPE, &inherited, NULL);   /* succeeds: errno stays */
 	return length == 0;
 }
 
@@ -369,19 +366,20 @@ static int64_t parse_duration(const char *text)
 		int32_t factor;
 	} units[] = {
 		{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 },
-		{ "h", 3600000 }, { "d", 86400000 }, { "", 0 },
-	}, *unit = units;
+		{ "h", 3600000 }, { "d", 86400000 },
+	};
 	int whole = count_digits(text), fraction = 0, nonzero = 0;
+	size_t unit = 0, count = sizeof units / sizeof *units;
 	const char *end = text + whole;
 	int64_t time = 0, scale;
 
 	if (*end == '.' && (fraction = count_digits(end + 1)))
 		end += 1 + fraction;
-	while (unit->factor && strcmp(end, unit->name) != 0)
+	while (unit < count && strcmp(end, units[unit].name) != 0)
 		unit++;
-	if (!unit->factor || whole + fraction == 0)
+	if (unit == count || whole + fraction == 0)
 		die_usage(text, "not a TIME, as 5, .5, 1.5m or 250ms");
-	scale = (int64_t)unit->factor * MS;
+	scale = (int64_t)units[unit].factor * MS;
 	for (; whole > 0; whole--, text++) {
 		if (time > FOREVER / 10)
 			return FOREVER;
@@ -698,7 +696,8 @@ static bool raise_limit(void)
 	    prlimit(0, RLIMIT_NOFILE, NULL, &inherited_limit) == 0) {
 		raised = inherited_limit;
 		raised.rlim_cur = raised.rlim_max;
-		if (prlimit(0, RLIMIT_NOFILE, &raised, NULL) == 0)
+		if (inherited_limit.rlim_cur < raised.rlim_cur &&
+		    prlimit(0, RLIMIT_NOFILE, &raised, NULL) == 0)
 			return true;
 	}
 	errno = EMFILE;
@@ -738,9 +737,10 @@ static int open_pipe(int *fds)
 /* As open_socket, and the zone of the address is the interface it is now. */
 static int open_address(struct address *address)
 {
-	if (address->zone && !(address->name.in6.sin6_scope_id =
-	                       if_nametoindex(address->zone)))
-		return -1;
+	while (address->zone && !(address->name.in6.sin6_scope_id =
+	                          if_nametoindex(address->zone)))
+		if (errno != EMFILE || !raise_limit())
+			return -1;
 	return open_socket(address->name.family);
 }
 
@@ -1016,7 +1016,8 @@ static int probe_answer(const struct address *address, short events)
 
 	if (events & POLLERR)
 		getsockopt(address->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-	if (error == ENOPROTOOPT)       /* ICMP: protocol unreachable */
+	/* ICMP's protocol unreachable, ICMPv6's administratively prohibited. */
+	if (error == ENOPROTOOPT || error == EACCES)
 		return EHOSTUNREACH;
 	if (error)
 		return error;
@@ -1138,7 +1139,7 @@ static bool is_pending(const struct target *target)
 }
 
 /* What is known of the target. That it is free depends on the look-ups of both
- * families, that it is not does not. */
+ * families; that it is not does not. */
 static int target_answer(const struct target *target)
 {
 	const struct address *address = strongest(target);
@@ -1216,8 +1217,7 @@ static nfds_t poll_count;
 
 struct wait {
 	int64_t start;              /* of the wait */
-	int64_t deadline;           /* when TIME is up; NEVER once it was */
-	int64_t last_end;           /* when the last check ends, or NEVER */
+	int64_t deadline;           /* when TIME is up, then the last check */
 	int64_t patience;           /* how long a probe may go unanswered */
 	int64_t now;                /* when ppoll last returned */
 	int64_t poll_start;         /* when that ppoll began; 0: it failed */
@@ -1227,15 +1227,11 @@ struct wait {
 	size_t probe_cursor;        /* target whose turn it is */
 	size_t lookup_cursor;
 	int work;                   /* started in this turn; a probe is 1 */
-	bool full;                  /* no more can be started in this turn */
+	bool full;                  /* no room for what was to be started last */
+	bool is_last;               /* TIME is up: this is the last check */
 	bool has_slept;
 	bool hopeless;              /* a target is: that ends the wait */
 };
-
-static bool is_last(const struct wait *wait)
-{
-	return wait->last_end < NEVER;
-}
 
 /* A find is over once its addresses are known: it never probes them. */
 static bool is_reached(const struct target *target, int answer)
@@ -1255,16 +1251,26 @@ static bool is_hopeless(const struct target *target, int answer)
 	       (target->state == FREE && does_not_resolve(answer));
 }
 
+/* True if the one check of the target has all its answers. A find asks none of
+ * the addresses. */
+static bool is_checked(const struct target *target)
+{
+	const struct address *address = strongest(target);
+
+	return !is_pending(target) &&
+	       (!address || target->state == FIND ||
+	        standing_of(address->answer) != UNASKED);
+}
+
 /* Decides, after each answer, what has become of the target. */
 static void judge(struct target *target, struct wait *wait)
 {
 	int answer = target_answer(target);
 	bool hopeless = is_hopeless(target, answer);
-	bool checked = standing_of(answer) != UNASKED && !is_pending(target);
 
 	if (is_reached(target, answer))
 		target->outcome = REACHED;
-	else if (hopeless || (is_once(target) && checked))
+	else if (hopeless || (is_once(target) && is_checked(target)))
 		target->outcome = FAILED;
 	if (target->outcome != WAITING)
 		abandon_targets(target, 1);
@@ -1288,17 +1294,19 @@ static void settle(struct target *target, struct address *address, int answer,
 static void probe_if_due(struct target *target, struct address *address,
 	struct wait *wait)
 {
+	int64_t asked;
 	int answer;
 
 	if (address->fd || address->asked >= wait->round_start ||
 	    (address->asked && is_once(target)))
 		return;
+	asked = clock_now();
 	answer = open_count < OPEN_MAX ? probe_start(address) : EMFILE;
 	if (answer == EMFILE && open_count > 0) {
 		wait->full = true;
 		return;
 	}
-	address->asked = wait->now;
+	address->asked = asked;
 	wait->work++;
 	if (answer != EINPROGRESS)
 		settle(target, address, answer, wait);
@@ -1312,17 +1320,18 @@ static void look_up_if_due(struct target *target, struct lookup *lookup,
 {
 	int error = EMFILE;
 
-	if (!lookup->family || lookup->child || is_last(wait) ||
+	if (!lookup->family || lookup->child || wait->is_last ||
 	    wait->now < lookup->asked + SECOND ||
 	    (lookup->answer != NO_LOOKUP_YET && is_once(target)))
 		return;
 	if (open_count < OPEN_MAX && lookup_count < LOOKUPS_MAX)
 		error = lookup_start(target, lookup);
-	if ((error == EMFILE || error == EAGAIN) && open_count > 0) {
+	if ((error == EMFILE && open_count > 0) ||
+	    (error == EAGAIN && lookup_count > 0 && is_once(target))) {
 		wait->full = true;
 		return;
 	}
-	lookup->asked = wait->now;
+	lookup->asked = clock_now();
 	wait->work += LOOKUP_WORK;
 	if (error) {
 		lookup->answer = error;
@@ -1373,8 +1382,8 @@ static void begin_last_check(struct wait *wait)
 	struct address *address;
 	size_t i, n;
 
-	wait->deadline = NEVER;
-	wait->last_end = wait->now + GRACE;
+	wait->is_last = true;
+	wait->deadline = wait->now + GRACE;
 	for (n = 0; n < target_count; n++)
 		for (i = 0; (address = address_at(&targets[n], i)); i++)
 			if (targets[n].state == OCCUPIED &&
@@ -1396,20 +1405,25 @@ static void end_round(struct wait *wait)
 }
 
 /* Begins a round, or the last check, if it is time to, and starts what is due:
- * probes first, as a look-up takes longer to start. */
+ * probes first, as a look-up takes longer to start, unless there was no room
+ * for look-ups the last time. */
 static void start_due(struct wait *wait)
 {
-	bool last = wait->now >= wait->deadline;
+	bool is_up = !wait->is_last && wait->now >= wait->deadline;
+	int work;
 
-	if (last)
+	if (is_up)
 		begin_last_check(wait);
-	if (last || wait->now >= wait->next_round) {
+	if (is_up || wait->now >= wait->next_round) {
 		wait->round_start = wait->now;
 		wait->next_round = NEVER;
 	}
 	wait->work = 0;
+	if (wait->full)
+		take_turns(look_up_target, &wait->lookup_cursor, wait);
+	work = wait->work;
 	take_turns(probe_target, &wait->probe_cursor, wait);
-	if (wait->work == 0 && wait->next_round == NEVER && !is_last(wait))
+	if (wait->work == work && wait->next_round == NEVER && !wait->is_last)
 		end_round(wait);
 	take_turns(look_up_target, &wait->lookup_cursor, wait);
 }
@@ -1487,44 +1501,40 @@ static void hear(struct target *target, struct wait *wait)
 	}
 }
 
-static void end_by_signal(int number)
+/* SIGCONT is there to interrupt a ppoll(2); the others end process 1. */
+static void on_signal(int number)
 {
-	_exit(EXIT_SIGNAL + number);
+	if (number != SIGCONT)
+		_exit(EXIT_SIGNAL + number);
 }
 
-static void wake_up(int number)
-{
-	(void)number;
-}
-
-/* Has the signal call handler; one that is ignored stays so. SA_RESTART is for
- * write(2); a ppoll(2) that was interrupted by a handler ends all the same. */
-static void catch_signal(int number, void (*handler)(int))
+/* One that is ignored stays so. SA_RESTART is for write(2): a ppoll(2) that a
+ * handler interrupts ends all the same. */
+static void catch_signal(int number)
 {
 	struct sigaction inherited, caught = {
-		.sa_handler = handler, .sa_flags = SA_RESTART };
+		.sa_handler = on_signal, .sa_flags = SA_RESTART };
 
 	if (sigaction(number, NULL, &inherited) == 0 &&
 	    inherited.sa_handler == SIG_DFL)
 		sigaction(number, &caught, NULL);
 }
 
-/* Catches what needs a handler in a wait. Without one for SIGCONT, a ppoll(2)
- * in which the process was stopped goes on for all that was left of its time
- * (signal(7)). Process 1 is not ended by a signal that has none (kill(2)); any
- * other is, and whoever waits for it sees by which. */
-static void catch_signals(void)
+/* Process 1 is not ended by a signal that has no handler (kill(2)); any other
+ * is, and whoever waits for it sees by which. */
+static void catch_ends_of_process_1(void)
 {
-	catch_signal(SIGCONT, wake_up);
 	if (getpid() == 1) {
-		catch_signal(SIGHUP, end_by_signal);
-		catch_signal(SIGINT, end_by_signal);
-		catch_signal(SIGTERM, end_by_signal);
+		catch_signal(SIGHUP);
+		catch_signal(SIGINT);
+		catch_signal(SIGTERM);
 	}
 }
 
 /* Sleeps until something is to be done; after a turn that started something it
- * only looks whether there is an answer. */
+ * only looks whether there is an answer. A ppoll(2) in which the process was
+ * stopped would go on for all that was left of its time, if SIGCONT had no
+ * handler (signal(7)). */
 static void wait_sleep(struct wait *wait)
 {
 	int64_t now = clock_now(), time;
@@ -1532,14 +1542,14 @@ static void wait_sleep(struct wait *wait)
 	size_t i;
 
 	poll_count = 0;
-	wait->wake = smaller(wait->deadline, wait->last_end);
+	wait->wake = wait->deadline;
 	for (i = 0; i < target_count; i++)
 		if (targets[i].outcome == WAITING)
 			add_polls(&targets[i], wait);
 	time = wait->work == 0 ? larger(wait->wake - now, 0) : 0;
 	t = (struct timespec){ time / SECOND, time % SECOND };
 	if (time > 0 && !wait->has_slept) {
-		catch_signals();
+		catch_signal(SIGCONT);
 		wait->has_slept = true;
 	}
 	/* Fails with EINTR, or ENOMEM, and then leaves revents alone: 0. */
@@ -1561,9 +1571,9 @@ static bool is_over(const struct wait *wait)
 			checking |= is_once(&targets[i]);
 		}
 	}
-	return wait->hopeless || wait->now >= wait->last_end ||
-	       !(failed ? checking : waiting) ||
-	       (is_last(wait) && open_count == 0 && wait->work == 0);
+	return wait->hopeless || !(failed ? checking : waiting) ||
+	       (wait->is_last && (wait->now >= wait->deadline ||
+	                          (open_count == 0 && wait->work == 0)));
 }
 
 /* Says which targets were not reached; returns the exit status. Where the wait
@@ -1577,7 +1587,7 @@ static int report(const struct wait *wait)
 		if (targets[i].outcome != REACHED)
 			status = EXIT_NOT_REACHED;
 		if (targets[i].outcome == FAILED ||
-		    (targets[i].outcome == WAITING && is_last(wait)))
+		    (targets[i].outcome == WAITING && wait->is_last))
 			say_failure(&targets[i]);
 	}
 	return status;
@@ -1586,8 +1596,7 @@ static int report(const struct wait *wait)
 /* Waits for all targets; returns the exit status. */
 static int wait_for_all(void)
 {
-	struct wait wait = { .deadline = NEVER, .last_end = NEVER,
-		.next_round = NEVER };
+	struct wait wait = { .deadline = NEVER, .next_round = NEVER };
 	size_t i;
 
 	wait.start = wait.now = wait.round_start = clock_now();
@@ -1598,6 +1607,8 @@ static int wait_for_all(void)
 	}
 	for (i = 0; i < target_count; i++)
 		judge(&targets[i], &wait);
+	if (!is_over(&wait))
+		catch_ends_of_process_1();
 	start_due(&wait);
 	while (!is_over(&wait)) {
 		wait_sleep(&wait);
@@ -1849,7 +1860,7 @@ static int find_all(void)
 	int error;
 
 	if (!text)
-		die("find", errno);
+		die("memory", errno);
 	wait_for_all();
 	for (target = targets; target < end; target++) {
 		error = target->outcome == REACHED
@@ -2051,7 +2062,7 @@ static bool parse_command_line(char **words, char **command)
 	targets = allocate(1, count * sizeof *targets +
 		OPEN_MAX * sizeof *polls);
 	if (!targets)
-		die("targets", errno);
+		die("memory", errno);
 	polls = (struct pollfd *)(targets + count);
 	parse_words(words, find);
 	return find;

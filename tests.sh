@@ -707,6 +707,15 @@ test_times() {
 		took_at_least 1000
 		took_at_most 1900
 	done
+	# Two of them, in any two units.
+	for first in 0 0ms 0s 0m 0h 0d; do
+		for second in 1 1ms 1s 1m 1h 1d; do
+			run -t $first -c $second "127.0.0.1:$port" free
+			is_status 0
+			run -c $second -t $first "127.0.0.1:$port" free
+			is_status 0
+		done
+	done
 	# Shorter than a nanosecond is not 0, but 0 is, in every unit.
 	for text in 0 0.0 .0 0ms 0s 0m 0h 0d 1ms 0.0000000001s 00000; do
 		run -t "$text" "127.0.0.1:$port" occupied
@@ -1867,9 +1876,12 @@ test_the_lowest_limits() {
 			is_status 0
 		done
 	done
-	run_after "ulimit -n 2" -t 5 "127.0.0.1:$port" free
-	is_status 1
-	is_err "portend: standard descriptors: No file descriptors available"
+	for limit in 2 1 0; do
+		run_after "ulimit -n $limit" -t 5 "127.0.0.1:$port" free
+		is_status 1
+		is_err "portend: standard descriptors: No file descriptors\
+ available"
+	done
 }
 
 test_command_does_not_run_if_not_reached() {
@@ -1924,7 +1936,7 @@ test_signals_end_a_wait() {
 		waiter=$pid
 		wait_until is_sleeping_portend "$waiter"
 		need_signal $((${signal#*:} - 128))
-		is_native && check "no handler: it is seen what ended it" \
+		is_shipped && check "no handler: it is seen what ended it" \
 			grep -q '^SigCgt:.*0000$' "/proc/$waiter/status"
 		kill "-${signal%:*}" "$waiter"
 		finish "$waiter"
@@ -2895,6 +2907,10 @@ nstest_an_address_with_a_zone() {
 	for zone in silent "$number"; do
 		run -t 5 "[fe80::5%$zone]:$port" occupied
 		is_status 0
+		if is_shipped; then
+			run_after "ulimit -Sn 3" "[fe80::5%$zone]:9" assert-free
+			is_status 0
+		fi
 		run -c .2 "[fe80::6%$zone]:$port" assert-free
 		is_status 0
 		took_at_least 200
@@ -2931,6 +2947,20 @@ nstest_find_on_an_address_with_a_zone() {
 	run "[fe80::5%nosuch]:$port" find
 	is_status 1
 	is_err "Port $port cannot be bound on fe80::5%nosuch. (No such device)"
+}
+
+# Nor do they where there are fewer descriptors than silent targets.
+nstest_a_look_up_has_its_turn_among_silent_targets() {
+	shipped_only "its own descriptors"
+	silent_network
+	listen4
+	resolver
+	echo "127.0.0.1 name" >hosts
+	run_after "ulimit -n 5" -t 6 -c .3 192.0.2.1:1 192.0.2.1:2 192.0.2.1:3 \
+		"name:$port" occupied
+	is_status 1
+	err_has '^Port 3 not bound'
+	err_lacks "^Port $port"
 }
 
 # While there is nothing to do: one ppoll for each thing that is awaited.
@@ -3176,6 +3206,21 @@ nstest_own_trouble_is_no_answer() {
 		"$PORTEND" -t .3 "[::1]:$port" occupied
 	is_status 1
 	is_err "Port $port not bound on ::1. (Permission denied)"
+}
+
+# What hinders it may end without anything of ours ending.
+nstest_a_look_up_that_does_not_start_is_tried_again() {
+	trace fork
+	silent_network
+	listen4
+	resolver
+	echo "127.0.0.1 name" >hosts
+	run_command strace -qq -o calls -e trace=fork \
+		-e inject=fork:error=EAGAIN:when=1..3 "$PORTEND" -v -t 4 -c 15 \
+		192.0.2.1:9 "name:$port" occupied
+	is_status 1
+	err_has "^portend: name:$port: Resource temporarily unavailable\$"
+	err_has "^portend: name:$port: occupied after"
 }
 
 nstest_a_look_up_that_does_not_start_leaves_nothing() {
@@ -3562,6 +3607,34 @@ nstest_signals_end_process_1() {
 	done
 }
 
+# A message that blocks, before the first sleep.
+nstest_signals_end_process_1_early() {
+	native_only "process 1"
+	need_children
+	unshare --kill-child true || skip "needs unshare --kill-child"
+	mkfifo pipe
+	exec 3<>pipe
+	head -c 65536 /dev/zero >pipe
+	default_signals
+	# shellcheck disable=SC2086
+	start $signals unshare -p --kill-child --mount-proc "$PORTEND" -v \
+		/nosuch/x occupied 2>pipe
+	outer=$pid
+	wait_until has_child "$outer"
+	first=$(children "$outer")
+	wait_until is_portend_asleep "${first% }"
+	need_signal 15
+	kill -TERM "$first"
+	finish "$outer"
+	is_status 143
+}
+
+# is_portend_asleep PID: no more the program that it was started by.
+is_portend_asleep() {
+	[ "$(cut -c 1-15 "/proc/$1/comm")" = \
+		"$(echo "${PORTEND##*/}" | cut -c 1-15)" ] && is_sleeping "$1"
+}
+
 nstest_command_as_process_1() {
 	native_only "process 1"
 	need unshare
@@ -3703,8 +3776,9 @@ nstest_find_on_several_addresses_of_a_narrow_range() {
 	check "two ports" [ "$(sort -u out | wc -l)" = 2 ]
 }
 
-# A second machine at the other end of a cable: in 192.0.2.2 is the listener.
-nstest_a_probe_from_afar_leaves_no_trace() {
+# A second machine at the other end of a cable, 192.0.2.2 and 2001:db8::2;
+# there runs a command in it.
+second_machine() {
 	need nsenter
 	need_iproute2
 	start unshare -n sleep 60
@@ -3713,10 +3787,64 @@ nstest_a_probe_from_afar_leaves_no_trace() {
 	ip link add here type veth peer name there netns "$pid" ||
 		skip "needs veth"
 	ip addr add 192.0.2.1/24 dev here
+	ip addr add 2001:db8::1/64 dev here nodad 2>/dev/null
 	ip link set here up
 	$there ip addr add 192.0.2.2/24 dev there
+	$there ip addr add 2001:db8::2/64 dev there nodad 2>/dev/null
 	$there ip link set there up
 	$there ip link set lo up
+}
+
+nstest_what_another_machine_rejects() {
+	need nft
+	need_ipv6
+	second_machine
+	for reason in "tcp reset" "icmpx port-unreachable" "icmpx no-route" \
+		"icmpx host-unreachable" "icmpx admin-prohibited"; do
+		$there nft "add table inet test
+			add chain inet test input { type filter hook input \
+				priority 0; }
+			add rule inet test input tcp dport 9 reject \
+				with $reason" || skip "needs nft: $reason"
+		for host in 192.0.2.2 '[2001:db8::2]'; do
+			run -t 9 -c 9 "$host:9" free
+			is_status 0
+			took_at_most 2000
+			run -t 9 -c 9 "$host:9" assert-free
+			is_status 0
+			took_at_most 2000
+		done
+		$there nft delete table inet test
+	done
+}
+
+# A pipe that is full for a while delays what begins after the message, and is
+# no silence: the SYN is lost once, and would be answered after a second.
+nstest_a_message_that_blocks_is_not_silence() {
+	need socat
+	second_machine
+	free_port
+	# shellcheck disable=SC2086
+	start $there socat -u "TCP4-LISTEN:$port,fork" OPEN:/dev/null
+	filter output tcp dport "$port" counter drop
+	mkfifo pipe
+	exec 3<>pipe
+	head -c 65536 /dev/zero >pipe
+	start_after 'exec 2>pipe 3<&-' -v -c 2 /nosuch/x occupied \
+		"192.0.2.2:$port" free
+	waiter=$pid
+	pass_time 2300
+	check "no SYN yet" [ "$(counts)" = 0 ]
+	start sh -c 'exec cat <&3' >messages
+	wait_until has_counted 1
+	unfilter
+	wait_until grep -q "192.0.2.2:$port: Connection accepted" messages
+	check_not "free" grep -q "free after" messages
+	kill "$waiter"
+}
+
+nstest_a_probe_from_afar_leaves_no_trace() {
+	second_machine
 	free_port
 	need socat
 	# shellcheck disable=SC2086
