@@ -194,7 +194,7 @@ static const char help[] =
 	"  -h, --help                  print this\n"
 	"  -V, --version               print the version\n"
 	"\n"
-	"Exit: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot be run\n";
+	"Exit: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot run\n";
 
 /* Messages */
 
@@ -1227,7 +1227,7 @@ struct wait {
 	size_t probe_cursor;        /* target whose turn it is */
 	size_t lookup_cursor;
 	int work;                   /* started in this turn; a probe is 1 */
-	bool full;                  /* no room for what was to be started last */
+	bool full;                  /* no room for what was to start last */
 	bool is_last;               /* TIME is up: this is the last check */
 	bool has_slept;
 	bool hopeless;              /* a target is: that ends the wait */
