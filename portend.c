@@ -187,7 +187,7 @@ static const char help[] =
 	"TIME: 5 or 5s, 250ms, 1.5m, 2h, 1d\n"
 	"\n"
 	"  -t, --timeout TIME          give up after TIME; 0 checks once\n"
-	"  -c, --connect-timeout TIME  take no answer for TIME as silence (2 s)\n"
+	"  -c, --connect-timeout TIME  no answer for TIME is silence (2 s)\n"
 	"  -r, --reserve               keep the port from others for a while\n"
 	"  -q, --quiet                 no message when a state is not reached\n"
 	"  -v, --verbose               a line whenever a target changes\n"
