@@ -2104,11 +2104,11 @@ int main(int argc, char **argv)
  *
  * Nothing above calls them, but musl's getaddrinfo(3) does: to sort at most 48
  * addresses, to search lines of its files, and to check a name. The linker
- * looks into libc.a only for what is still missing, so it takes these, which
- * saves 4.6 KB. To be rid of them, delete all that follows; nothing else
- * changes. C11 7.1.3 keeps these names for the library: this is for a static
- * binary. They are weak because glibc's libc.a brings its own in all the same;
- * mbstowcs is that of the C locale, as setlocale(3) is not called. */
+ * looks into libc.a only for what is still missing, so it takes these. Without
+ * them, when all that follows is deleted, nothing changes but that the program
+ * has 4.6 KB more. C11 7.1.3 keeps these names for the library: this is for a
+ * static binary. They are weak because glibc's libc.a brings its own in all the
+ * same; mbstowcs is that of the C locale, as setlocale(3) is not called. */
 
 __attribute__((weak)) void qsort(void *base, size_t count, size_t size,
 	int (*compare)(const void *, const void *))
