@@ -2961,6 +2961,13 @@ nstest_a_look_up_has_its_turn_among_silent_targets() {
 	is_status 1
 	err_has '^Port 3 not bound'
 	err_lacks "^Port $port"
+	# One is not enough for a pipe.
+	for time in 0 .3; do
+		run_after "ulimit -n 4" -t $time "name:$port" occupied
+		is_status 1
+		is_err "Port $port not bound on name.\
+ (No file descriptors available)"
+	done
 }
 
 # While there is nothing to do: one ppoll for each thing that is awaited.
