@@ -1567,19 +1567,24 @@ test_the_last_check_sees_what_came_during_a_stop() {
 	err_has "occupied after [0-9]"
 }
 
+# stop_for MS PID: stops it once it waits, lets it go on, and waits for its end;
+# ms is how long that took afterwards.
+stop_for() {
+	wait_until is_sleeping "$2"
+	kill -STOP "$2"
+	pass_time "$1"
+	clock
+	_continued=$time
+	kill -CONT "$2"
+	finish "$2"
+	clock
+	ms=$((time - _continued))
+}
+
 test_a_stopped_wait_notices_that_its_time_is_up() {
 	free_port
 	start_portend -t .4 "127.0.0.1:$port" occupied
-	waiter=$pid
-	wait_until is_sleeping "$waiter"
-	kill -STOP "$waiter"
-	pass_time 600
-	clock
-	begun=$time
-	kill -CONT "$waiter"
-	finish "$waiter"
-	clock
-	ms=$((time - begun))
+	stop_for 600 "$pid"
 	is_status 1
 	is_err "Port $port not bound on 127.0.0.1."
 	took_at_most 1300
@@ -2986,16 +2991,7 @@ nstest_a_wait_for_an_answer_sleeps() {
 nstest_a_stop_takes_nothing_from_a_long_sleep() {
 	silent_network
 	start_portend -t 1 -c 9 192.0.2.1:9 occupied
-	waiter=$pid
-	wait_until is_sleeping "$waiter"
-	kill -STOP "$waiter"
-	pass_time 1300
-	clock
-	begun=$time
-	kill -CONT "$waiter"
-	finish "$waiter"
-	clock
-	ms=$((time - begun))
+	stop_for 1300 "$pid"
 	is_status 1
 	is_err "Port 9 not bound on 192.0.2.1. (No answer)"
 	took_at_most 500
