@@ -5,16 +5,20 @@
 
 CC != command -v musl-gcc || echo cc
 CFLAGS = -Os
-LDFLAGS =
+LDFLAGS = -s
 PREFIX = /usr/local
 PORTEND = ./portend
 
-# Each of the flags from -fno-jump-tables on makes the program smaller.
+# All behind -Wshadow is for size, and saves from 300 bytes to 7 KB each, some on
+# other processors only. CFLAGS and LDFLAGS come later, and win.
 COMPILE = -std=c11 -Wall -Wextra -Wpedantic -Wshadow -fno-pie \
-	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
-	-fno-jump-tables -fno-inline-functions-called-once -fno-thread-jumps
-LINK = -static -no-pie -s -Wl,--gc-sections -Wl,-z,noseparate-code \
-	-Wl,-z,norelro -Wl,-z,common-page-size=512
+	-fno-asynchronous-unwind-tables -fno-unwind-tables
+LINK = $(STATIC) -Wl,--gc-sections -Wl,-z,noseparate-code -Wl,-z,norelro \
+	-Wl,-z,common-page-size=512
+
+# Unless LDFLAGS ask for -static-pie, which Debian 12's musl-gcc does not know.
+STATIC != case '$(CC) $(LDFLAGS)' in *musl-gcc*) echo -static ;; \
+	*-static-pie*) ;; *) echo -static ;; esac
 
 all: portend
 
@@ -24,14 +28,8 @@ portend: portend.c Makefile
 check: portend
 	PORTEND='$(PORTEND)' ./tests.sh
 
-bench: portend
-	./.ci/bench
-
-check-servers: portend
-	./.ci/servers
-
-check-boot: portend
-	./.ci/boot
+bench check-servers check-boot check-containers: portend
+	./.ci/$(@:check-%=%)
 
 check-archs:
 	./.ci/archs check $(ARCHS)
@@ -49,7 +47,10 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/portend.1
 
 clean:
-	rm -rf portend dist
+	rm -f portend
 
-.PHONY: all check bench check-servers check-boot check-archs dist install \
-	uninstall clean
+distclean: clean
+	rm -rf dist
+
+.PHONY: all check bench check-servers check-boot check-containers \
+	check-archs dist install uninstall clean distclean

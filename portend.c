@@ -2,37 +2,32 @@
  * portend - wait until TCP ports are occupied or free, find a port to bind,
  *           and then become another program
  *
- * portend [-qv] [-t TIME] [-c TIME] TARGET... STATE [TARGET... STATE]...
- *         [-- COMMAND [ARG]...]
- * portend [-r] [[HOST:]PORT | [HOST:]LOW-HIGH]... find
+ * portend [-qv] [-t TIME] [-c TIME] [-s TIME] TARGET... STATE
+ *         [TARGET... STATE]... [-- COMMAND [ARG]...]
+ * portend [-qrv] [-t TIME] [-c TIME]
+ *         [[HOST:]PORT | [HOST:]LOW-HIGH]... find
  *
- * Exit status: 0 all reached or found; 1 not reached, or it could not be
- * told; 2 bad usage; 126 COMMAND could not be run; 127 not found; 128+N ended
- * by signal N.
+ * Exit status: 0 reached or found; 1 not, or it could not be told; 2 bad usage;
+ * 126 COMMAND could not be run; 127 not found; 128+N ended by signal N.
  *
- * What the code keeps, everywhere:
+ * All that a target wants to know are questions: a name to be looked up, an
+ * address to be connected to, an address to be bound (find). One loop serves
+ * all of them: ask what is due, for 5 ms at most; tell what has changed; sleep
+ * in ppoll(2), for 100 ms at most; hear the answers, and judge. Nothing else
+ * blocks, so nothing delays a deadline or another target. A table says what an
+ * answer means: the strongest is that of the target. Another one says what each
+ * state makes of it.
  *
- * - One loop (wait_for_all) around one ppoll(2) probes all addresses of all
- *   targets at the same time, and it alone looks at the clock. Nothing else
- *   in it blocks, but for a reader of standard error that does not read, so
- *   nothing can delay a deadline or another target.
- * - A look-up runs in a child process, one for each address family, because
- *   getaddrinfo(3) blocks for as long as a name server keeps silent. The
- *   answer comes back through a pipe, in one atomic write. Children die with
- *   portend (PR_SET_PDEATHSIG), are killed and reaped before it ends or
- *   becomes COMMAND, and close the probes that they inherit: a probe is over
- *   only when its last copy is closed.
- * - A probe's socket is born quiet. With TCP_QUICKACK off the last ACK of the
- *   handshake is held back for about 0.2 s, and with SO_LINGER {1, 0} any
- *   close(2), that of a killed process too, sends a RST instead (tcp(7),
- *   socket(7)): the server's accept(2) never sees the connection. Hence at
- *   most BATCH probes are started before answers are read.
- * - A target is judged by the strongest standing of its addresses. Only what
- *   is known to say "nobody is there" counts as that; every other error says
- *   nothing about the port, and it is asked again.
- * - All descriptors are close-on-exec, 0 to 2 are never ours, the signal mask
- *   is never touched, and a signal disposition that is changed is either
- *   changed back or a handler, which execve(2) resets.
+ * A probe's socket is born quiet. With TCP_QUICKACK off the last ACK of the
+ * handshake is held back for about 0.2 s, and with SO_LINGER {1, 0} any
+ * close(2), that of a killed process too, sends a RST instead (tcp(7),
+ * socket(7)): the server's accept(2) never sees the connection.
+ *
+ * Descriptors 0 to 2 are never ours (a 0 is none). What is changed of signals
+ * is changed back, or to a handler, which execve(2) resets.
+ *
+ * Everywhere t is a target, l its look-up, q one of the two questions of that,
+ * f its family (0: A, 1: AAAA), a an address of t, and e where that is.
  *
  * This is free and unencumbered software released into the public domain.
  */
@@ -42,31 +37,25 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <net/if.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <resolv.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Constants, states and data */
-
-static const char version[] = "portend 1.0\n";
+/* Constants, answers, states and data */
 
 enum {
 	EXIT_REACHED = 0,
@@ -78,53 +67,154 @@ enum {
 };
 
 enum {
-	ADDRESSES_MAX = 48,         /* of one family of a name, as in musl */
-	BATCH = 64,                 /* probes started before answers are read */
-	LOOKUP_WORK = BATCH / 4,    /* a fork takes as long as some 16 probes */
+	ADDRESSES_MAX = 1024,       /* taken from one answer */
+	DRAIN_MAX = 64,             /* reads before a connection is closed */
 	ECHO_MAX = 255,             /* bytes of an argument in a message */
-	HOST_MAX = 254,             /* RFC 1035: 253, and a final dot */
-	LOOKUPS_MAX = 192,          /* at once: to end more takes too long */
+	FRESH_MAX = 100,            /* new look-ups at once: see FRESH */
+	HOST_MAX = 253,             /* RFC 1035, without a final dot */
+	LABEL_MAX = 63,
+	NDOTS_MAX = 15,             /* as resolv.conf(5) has it */
+	OPEN_MAX = 8192,            /* above all descriptors of ours */
+	PACKETS_MAX = 16,           /* of a name server, at once */
 	PICKS_MAX = 256,            /* tries for a port on all addresses */
-	OPEN_MAX = 8192,            /* probes and look-ups under way at once */
 	PORT_MAX = 65535,
+	QUERY_MAX = 12 + HOST_MAX + 2 + 4,
+	SERVERS_MAX = 8,            /* name servers that are asked */
+	STREAM_MAX = 2 + 65535,     /* an answer by TCP */
+	WORD_MAX = 255,             /* bytes of a word in a file */
 };
 
 /* Times are in nanoseconds, in an int64_t; twice FOREVER still fits. */
 enum {
 	MS = 1000000,
+	TURN = 5 * MS,              /* of asking, before answers are heard */
 	GRACE = 20 * MS,            /* for the answers of the last check */
+	FRESH = 50 * MS,            /* then a look-up's answer is late */
+	HOLD = 300 * MS,            /* of a descriptor that a probe lacks */
+	DENIAL = 100 * MS,          /* other name servers may know better */
 	LOST = 100 * MS,            /* then an answer is not on its way */
+	NAP = 100 * MS,             /* the longest sleep, and pause */
 	SECOND = 1000 * MS,
 };
+#define NAME_PATIENCE (5 * (int64_t)SECOND)
+#define MINUTE (60 * (int64_t)SECOND)
 #define FOREVER (INT64_MAX / 4)
 #define NEVER INT64_MAX
 
-enum state { NO_STATE, OCCUPIED, FREE, ASSERT_FREE, FIND };
-
-/* What is known of an address is kept as an errno, as one of getaddrinfo's
- * EAI_ errors (all negative, and far from these two), or as one of these. */
-enum {
-	ACCEPTED = 0,
-	NO_ANSWER_YET = INT_MIN,
-	NO_LOOKUP_YET,
-};
-
-/* What that says of the port, from the weakest to the strongest: of several
- * addresses the strongest counts. An answer stands, whatever is still unasked;
- * all else may yet be outdone by what that will say. */
-enum standing {
+/* From the weakest to the strongest: of all that a target has asked the
+ * strongest counts. HELD and ACCEPTING stand; all else may be outdone by what
+ * is PENDING. */
+enum meaning {
+	RESOLVED,                   /* a name: its addresses will tell */
+	NAMELESS,                   /* there is no such name */
+	NAME_TROUBLE,               /* the name servers do not say */
 	UNREACHABLE,
-	REFUSED,
+	OURS,                       /* find: the port is held */
+	REFUSING,
+	CLOSED,                     /* accepted, but not for long */
 	SILENT,
 	UNTOLD,                     /* trouble of our own tells nothing */
-	HELD,                       /* silent, but bind(2) says in use */
-	UNASKED,
-	ANSWERING,
+	PENDING,
+	HELD,                       /* in use, though it does not accept */
+	ACCEPTING,
+};
+
+/* An answer is an errno or one of these, which are above all errnos. */
+enum {
+	NO_ANSWER = 4096,
+	ACCEPTED,
+	STILL_OPEN,                 /* accepted, but not yet for TIME of -s */
+	DROPPED,
+	QUEUE_FULL,
+	MUTE,
+	BOUND,
+	NOT_KEPT,
+	NAME_ASKED,
+	NAME_SILENT,                /* of these four, the last is the best */
+	NAME_FAILED,
+	NAME_UNKNOWN,
+	NAME_KNOWN,
+	DONE,                       /* of -v: the state is reached */
+};
+
+/* Errors read as musl's strerror(3) has them, which would be 2.5 KB. */
+static char unknown_error[] = "Error 4294967295";
+
+static const struct answer {
+	uint16_t answer;
+	uint16_t meaning;
+	const char *text;
+} answers[] = {
+	{ ACCEPTED, ACCEPTING, "Connection accepted" },
+	{ NAME_KNOWN, RESOLVED, "" },
+	{ NO_ANSWER, PENDING, "No answer" },
+	{ ECONNREFUSED, REFUSING, "Connection refused" },
+	{ STILL_OPEN, PENDING, "Connection accepted" },
+	{ DROPPED, CLOSED, "Connection closed" },
+	{ QUEUE_FULL, HELD, "Queue is full" },
+	{ MUTE, HELD, "No answer, but the address is in use" },
+	{ BOUND, OURS, "" },
+	{ NOT_KEPT, UNTOLD, "TIME_WAIT is not kept" },
+	{ NAME_ASKED, PENDING, "No answer from the name server" },
+	{ NAME_SILENT, NAME_TROUBLE, "No answer from the name server" },
+	{ NAME_FAILED, NAME_TROUBLE, "Name server failed" },
+	{ NAME_UNKNOWN, NAMELESS, "Name does not resolve" },
+	{ EADDRINUSE, HELD, "Address in use" },
+	{ EAFNOSUPPORT, UNREACHABLE, "Address family not supported" },
+	{ EHOSTDOWN, UNREACHABLE, "Host is down" },
+	{ ENETDOWN, UNREACHABLE, "Network is down" },
+	{ EHOSTUNREACH, UNREACHABLE, "Host is unreachable" },
+	{ ENETUNREACH, UNREACHABLE, "Network unreachable" },
+	{ ENOENT, UNREACHABLE, "No such file or directory" },
+	{ ENONET, UNREACHABLE, "Machine is not on the network" },
+	{ ENOTDIR, UNREACHABLE, "Not a directory" },
+	{ ETIMEDOUT, SILENT, "No answer" },
+	{ EACCES, UNTOLD, "Permission denied" },
+	{ EADDRNOTAVAIL, UNTOLD, "Address not available" },
+	{ EAGAIN, UNTOLD, "Resource temporarily unavailable" },
+	{ EBADF, UNTOLD, "Bad file descriptor" },
+	{ ECONNRESET, UNTOLD, "Connection reset" },
+	{ EINVAL, UNTOLD, "Invalid argument" },
+	{ ELOOP, UNTOLD, "Symbolic link loop" },
+	{ EMFILE, UNTOLD, "No file descriptors available" },
+	{ ENFILE, UNTOLD, "Too many open files in system" },
+	{ ENOBUFS, UNTOLD, "No buffer space available" },
+	{ ENODEV, UNTOLD, "No such device" },
+	{ ENOEXEC, UNTOLD, "Exec format error" },
+	{ ENOMEM, UNTOLD, "Out of memory" },
+	{ ENOSPC, UNTOLD, "No space left on device" },
+	{ ENOTCONN, UNTOLD, "Socket not connected" },
+	{ EPERM, UNTOLD, "Operation not permitted" },
+	{ EPIPE, UNTOLD, "Broken pipe" },
+	{ EPROTOTYPE, UNTOLD, "Protocol wrong type for socket" },
+	{ ETXTBSY, UNTOLD, "Text file busy" },
+	{ 0, UNTOLD, unknown_error },   /* the end */
+};
+
+enum state { OCCUPIED, FREE, ASSERT_FREE, FIND, NO_STATE };
+
+static const struct {
+	char name[12];
+	char wanted[6];             /* what a port is not, if it fails */
+	char reached[9];            /* what it is after some time, of -v */
+	uint16_t reached_by;        /* sets of meanings: 1 << meaning */
+	uint16_t ended_by;          /* then the wait for all others ends */
+	uint16_t plain;             /* the answer that needs no explanation */
+} states[] = {
+	[OCCUPIED] = { "occupied", "bound", "occupied",
+		1 << ACCEPTING, 0, ECONNREFUSED },
+	[FREE] = { "free", "free", "free",
+		1 << UNREACHABLE | 1 << REFUSING | 1 << CLOSED | 1 << SILENT,
+		1 << NAMELESS, ACCEPTED },
+	[ASSERT_FREE] = { "assert-free", "free", "free",
+		1 << UNREACHABLE | 1 << REFUSING | 1 << CLOSED | 1 << SILENT,
+		1 << HELD | 1 << ACCEPTING, ACCEPTED },
+	[FIND] = { "find", "", "", 1 << OURS, 0, EADDRINUSE },
 };
 
 enum outcome { WAITING, REACHED, FAILED };
 
-union name {
+union endpoint {
 	sa_family_t family;
 	struct sockaddr any;
 	struct sockaddr_in in;
@@ -132,36 +222,61 @@ union name {
 	struct sockaddr_un un;
 };
 
-struct address {
-	int fd;                     /* probe under way, port held; 0: none */
-	int slot;                   /* in polls, while a probe is under way */
+struct address {                    /* to be connected to, or bound */
+	struct address *next;
+	const char *zone;           /* an interface, which may come late */
+	int64_t asked;              /* when the probe began; 0: never */
+	int64_t open_since;         /* with -s; 0: not accepted */
+	int fd;                     /* probe under way, or port held */
 	int answer;                 /* of the last probe */
-	int64_t asked;              /* when that began; 0: never */
-	const char *zone;           /* interface, or NULL */
-	union name name;
+	int64_t gone;               /* when it was listed no more */
+	bool is_listed;             /* in the last answer for the name */
+	bool is_ipv6_answer;        /* that was one for AAAA */
+	union endpoint endpoint;
 };
 
-struct lookup {                     /* the addresses of one family */
-	int family;                 /* to look up; 0: known without */
-	pid_t child;                /* looking up; 0: none */
-	int fd;                     /* pipe from child; 0: none */
-	int slot;                   /* in polls */
-	int answer;                 /* of the last that ended: 0, EAI_, errno */
-	int64_t asked;              /* when the last began; long ago: never */
-	size_t count;
-	struct address *addresses;
+struct question {                   /* for the addresses of a family */
+	int answer;                 /* what is known of the family */
+	int best;                   /* of what servers say of the candidate */
+	uint8_t heard;              /* set of those that have said it */
+	uint16_t id;
+	int64_t denied_at;          /* when the first server did */
+	int fd;                     /* of TCP, if UDP's answer is truncated */
+	int server;                 /* that is asked by it */
+	bool is_sent;
+	bool has_fitted;            /* the truncated answer had addresses */
+	int64_t give_up;
+	size_t size;                /* of what has come of the reply */
+	unsigned char *reply;
+};
+
+struct lookup {
+	bool is_needed;
+	bool has_failed;            /* a candidate before this one has */
+	int candidate, candidates;  /* of the search list */
+	int64_t due;                /* when to ask, or to ask again */
+	int64_t started;            /* with the first candidate; 0: never */
+	int64_t candidate_started;
+	uint32_t fingerprint;       /* of resolv.conf, when it was asked */
+	int servers;                /* that are asked; 0: not under way */
+	int fds[SERVERS_MAX];       /* of UDP */
+	struct question questions[2];
+	char name[HOST_MAX + 2];    /* of the candidate; "": too long */
 };
 
 struct target {
 	enum state state;
 	enum outcome outcome;
 	int low, high;              /* ports; equal but for find LOW-HIGH */
+	int found;                  /* port that find holds; 0: none */
 	int told;                   /* answer of the last line of -v */
-	const char *given;          /* the argument */
+	int64_t asked;              /* when find last tried; 0: never */
+	int64_t reached_at;
+	const char *given;          /* the argument; of a URL HOST:PORT */
 	const char *service;        /* its port, or the path of a socket */
-	struct lookup lookups[2];   /* IPv4 or Unix-domain; IPv6 */
-	struct address known[2];    /* addresses without a look-up */
-	char host[HOST_MAX + 1];    /* without brackets; "": none (find only) */
+	struct address *addresses;
+	struct lookup lookup;
+	char host[HOST_MAX + 2];    /* without brackets; "": none */
 };
 
 static struct target *targets;
@@ -170,36 +285,65 @@ static size_t target_count;
 static struct {
 	int64_t timeout;
 	int64_t connect_timeout;
-	const char *time_given;     /* TIME of -t, or NULL */
-	const char *reserve_given;  /* -r as given, or NULL */
-	bool quiet, verbose;
+	int64_t stable;             /* 0: not wanted */
 } options = { .timeout = FOREVER, .connect_timeout = 2 * (int64_t)SECOND };
 
-static const char synopsis[] =
-	"usage: portend [-qv] [-t TIME] [-c TIME] TARGET... STATE "
-	"[TARGET... STATE]... [-- COMMAND [ARG]...]\n"
-	"       portend [-r] [[HOST:]PORT | [HOST:]LOW-HIGH]... find\n";
+static const char *given[128];      /* the argument that has the letter */
 
-static const char help[] =
-	"\n"
-	"TARGET: HOST:PORT, [IPv6]:PORT or a path\n"
-	"STATE: occupied, free, or assert-free (one check, no waiting)\n"
-	"TIME: 5 or 5s, 250ms, 1.5m, 2h, 1d\n"
-	"\n"
-	"  -t, --timeout TIME          give up after TIME; 0 checks once\n"
-	"  -c, --connect-timeout TIME  no answer for TIME is silence (2 s)\n"
-	"  -r, --reserve               keep the port from others for a while\n"
-	"  -q, --quiet                 no message when a state is not reached\n"
-	"  -v, --verbose               a line whenever a target changes\n"
-	"  -h, --help                  print this\n"
-	"  -V, --version               print the version\n"
-	"\n"
-	"Exit: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot run\n";
+static struct {                     /* the wait */
+	int64_t start;
+	int64_t deadline;           /* when TIME is up, then the last check */
+	int64_t patience;           /* how long a probe may go unanswered */
+	int64_t now;                /* the clock when it was last read */
+	int64_t poll_start;         /* of the last ppoll(2); 0: it failed */
+	int64_t round_start;        /* of this round of checks */
+	int64_t next_round;         /* when it begins; NEVER until this ends */
+	int64_t turn_start;         /* of this turn of asking */
+	int64_t wake;               /* when something is to be done next */
+	size_t cursor;              /* the target whose turn it is */
+	size_t held_back;           /* the first that found no room */
+	int room;                   /* for so many new look-ups */
+	bool is_hurried;            /* the turn ended before all was asked */
+	bool is_last;               /* TIME is up: this is the last check */
+	bool is_ended;              /* a target is: that ends the wait */
+} loop = { .deadline = NEVER, .room = FRESH_MAX };
+
+static int poll_count;
+static int open_count;              /* sockets of ours */
+static int held_count;              /* of these, those that find holds */
+static struct rlimit inherited_limit;   /* rlim_max is 0 until it is raised */
+static struct pollfd polls[OPEN_MAX];   /* each at its descriptor's number */
+static unsigned char packet[65535]; /* the last one that was received */
+
+static const char version[] = "portend 2.0\n";
+static const char synopsis[] =
+	"usage: portend [-qv] [-t TIME] [-c TIME] [-s TIME] TARGET... STATE\n"
+	"               [TARGET... STATE]... [-- COMMAND [ARG]...]\n"
+	"       portend [-qrv] [-t TIME] [-c TIME]\n"
+	"               [[HOST:]PORT | [HOST:]LOW-HIGH]... find\n";
+
+static const char help[] = "\n"
+"TARGET  HOST:PORT, [IPv6]:PORT, SCHEME://HOST:PORT/..., or a socket's path\n"
+"STATE   occupied: a connection to HOST is accepted\n"
+"        free: none is; assert-free: one check of that, no waiting\n"
+"        find: print a port that can be bound on HOST, or on all addresses\n"
+"TIME    5 or 5s, 250ms, 1.5m, 2h, 1d\n"
+"COMMAND is what portend becomes once every TARGET has reached its STATE\n"
+"\n"
+"  -t, --timeout TIME          give up after TIME; 0 checks once\n"
+"  -c, --connect-timeout TIME  no answer within TIME is silence (2 s)\n"
+"  -s, --stable TIME           a connection counts if it stays open for TIME\n"
+"  -r, --reserve               keep the port from others for a while\n"
+"  -q, --quiet                 no message when a state is not reached\n"
+"  -v, --verbose               a line whenever a target's situation changes\n"
+"  -h, --help                  print this\n"
+"  -V, --version               print the version\n"
+"\n"
+"Exit: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot be run\n";
 
 /* Messages */
 
-/* True if all of text is written. A pipe without a reader is an error like
- * any other: SIGPIPE is ignored for the moment. */
+/* True if all is written. SIGPIPE is ignored: EPIPE is an error like others. */
 static bool write_all(int fd, const char *text, size_t length)
 {
 	struct sigaction ignore = { .sa_handler = SIG_IGN }, inherited;
@@ -214,17 +358,13 @@ static bool write_all(int fd, const char *text, size_t length)
 	return length == 0;
 }
 
-/* Appends what may come from the user: at most ECHO_MAX bytes of it, with ?
- * for each control character, those of C0, DEL and, in UTF-8, C1. */
+/* At most ECHO_MAX bytes; control characters, C1 of UTF-8 too, become ?. */
 static char *append_echo(char *to, const char *text)
 {
 	const char *end = text + strnlen(text, ECHO_MAX);
-
 	while (text < end) {
-		unsigned char c = *text++, next = *text;
-		bool is_c1 = c == 0xc2 && next >= 0x80 && next < 0xa0 &&
-			text < end;
-
+		unsigned char c = *text++, next = text < end ? *text : 0;
+		bool is_c1 = c == 0xc2 && next >= 0x80 && next < 0xa0;
 		*to++ = c < ' ' || c == 0x7f || is_c1 ? '?' : c;
 		text += is_c1;
 	}
@@ -232,109 +372,118 @@ static char *append_echo(char *to, const char *text)
 }
 
 /* Appends number to base 10 or 16, of at least so many digits, and a NUL. */
-static char *append_number(char *to, uint64_t number, unsigned base,
-	int digits)
+static char *append_number(char *to, unsigned number, int base, int digits)
 {
-	char reversed[20];
+	char reversed[10];
 	int n = 0;
 
-	while (number || n < digits) {
+	for (; number || n < digits; number /= base)
 		reversed[n++] = "0123456789abcdef"[number % base];
-		number /= base;
-	}
 	while (n)
 		*to++ = reversed[--n];
 	*to = '\0';
 	return to;
 }
 
-/* Writes the format to standard error, at once, so that several processes do
- * not interleave. % stands for the next argument, echoed, & for it as it is.
- */
+/* One write(2) to standard error. % is the next argument, a text, echoed, & one
+ * as it is; ## is an int, of at least two digits. */
 static void say(const char *format, ...)
 {
 	char text[8 * ECHO_MAX], *end = text;
-	va_list arguments;
+	va_list list;
 
-	va_start(arguments, format);
-	for (; *format; format++) {
-		if (*format == '%')
-			end = append_echo(end, va_arg(arguments, char *));
+	va_start(list, format);
+	for (int digits; *format; format += digits ? digits : 1) {
+		digits = strspn(format, "#");
+		if (digits)
+			end = append_number(end, va_arg(list, int), 10, digits);
+		else if (*format == '%')
+			end = append_echo(end, va_arg(list, char *));
 		else if (*format == '&')
-			end = stpcpy(end, va_arg(arguments, char *));
+			end = stpcpy(end, va_arg(list, char *));
 		else
 			*end++ = *format;
 	}
-	va_end(arguments);
+	va_end(list);
 	write_all(STDERR_FILENO, text, end - text);
 }
 
-/* What an errno means, in musl's words, or else its number. All that its
- * strerror(3) knows would be 2.5 KB. */
-static const char *error_text(int error)
+/* The row of an answer; that of an unknown errno is good until the next one. */
+static const struct answer *explain(int answer)
 {
-	static char unknown[] = "Error 4294967295";
-
-	switch (error) {
-	case EACCES: return "Permission denied";
-	case EADDRNOTAVAIL: return "Address not available";
-	case EAFNOSUPPORT: return "Address family not supported";
-	case EAGAIN: return "Resource temporarily unavailable";
-	case EBADF: return "Bad file descriptor";
-	case ECONNREFUSED: return "Connection refused";
-	case EHOSTUNREACH: return "Host is unreachable";
-	case EINVAL: return "Invalid argument";
-	case ELOOP: return "Symbolic link loop";
-	case EMFILE: return "No file descriptors available";
-	case ENETUNREACH: return "Network unreachable";
-	case ENFILE: return "Too many open files in system";
-	case ENOBUFS: return "No buffer space available";
-	case ENODEV: return "No such device";
-	case ENOENT: return "No such file or directory";
-	case ENOEXEC: return "Exec format error";
-	case ENOMEM: return "Out of memory";
-	case ENOSPC: return "No space left on device";
-	case ENOTCONN: return "Socket not connected";
-	case ENOTDIR: return "Not a directory";
-	case EPERM: return "Operation not permitted";
-	case EPIPE: return "Broken pipe";
-	case EPROTOTYPE: return "Protocol wrong type for socket";
-	case ETXTBSY: return "Text file busy";
-	}
-	append_number(unknown + strlen("Error "), error, 10, 1);
-	return unknown;
+	const struct answer *row = answers;
+	while (row->answer && row->answer != answer)
+		row++;
+	if (!row->answer)
+		append_number(unknown_error + strlen("Error "), answer, 10, 1);
+	return row;
 }
 
+static enum meaning meaning_of(int answer)
+{
+	return explain(answer)->meaning;
+}
+
+static _Noreturn void die(int status, const char *what, int error)
+{
+	say("portend: %: &\n", what, explain(error)->text);
+	_exit(status);
+}
+
+/* A path of a Unix-domain socket: what has a slash and no colon before it. */
+static bool is_path(const char *word)
+{
+	return strncmp(word, "unix:", 5) == 0 ||
+	       word[strcspn(word, ":/")] == '/';
+}
+
+/* What is before an @ may be a password, except in a path. */
 static _Noreturn void die_usage(const char *what, const char *why)
 {
-	say("portend: %: %\n&", what, why, synopsis);
+	const char *at = is_path(what) ? NULL : strrchr(what, '@');
+	say("portend: %: &\n&", at ? at + 1 : what, why, synopsis);
 	_exit(EXIT_USAGE);
 }
 
-static _Noreturn void die(const char *what, int error)
+static void print(const char *text)
 {
-	say("portend: %: %\n", what, error_text(error));
-	_exit(EXIT_NOT_REACHED);
+	if (!write_all(STDOUT_FILENO, text, strlen(text)))
+		die(EXIT_NOT_REACHED, "standard output", errno);
 }
 
-/* Memory, zeroed, until the end; without malloc(3), which would take more
- * system calls for the little that is needed. */
-static void *allocate(size_t count, size_t size)
+/* Memory, zeroed, with fewer calls than malloc(3). Once there is a wait, which
+ * can try again, NULL if there is none. */
+static void *allocate(size_t size)
 {
-	void *memory = mmap(NULL, count * size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static _Alignas(8) char pool[8192];
+	static char *next = pool;
+	static size_t left = sizeof pool;
 
-	return memory == MAP_FAILED ? NULL : memory;
+	size = (size + 7) / 8 * 8;
+	if (size > left) {
+		size_t more = size > 1 << 18 ? size : 1 << 18;
+		void *memory = mmap(NULL, more, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (memory == MAP_FAILED && !loop.start)
+			die(EXIT_NOT_REACHED, "memory", ENOMEM);
+		if (memory == MAP_FAILED)
+			return NULL;
+		next = memory;
+		left = more;
+	}
+	left -= size;
+	next += size;
+	return next - size;
 }
 
 /* Numbers and time */
 
 static int64_t clock_now(void)
 {
-	struct timespec t;
+	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);  /* cannot fail: the clock exists */
-	return (int64_t)t.tv_sec * SECOND + t.tv_nsec;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (int64_t)time.tv_sec * SECOND + time.tv_nsec;
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -347,1653 +496,1863 @@ static int64_t larger(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* How many digits the text begins with. */
 static int count_digits(const char *text)
 {
-	int n = 0;
-
-	while (isdigit((unsigned char)text[n]))
-		n++;
-	return n;
+	return strspn(text, "0123456789");
 }
 
-/* TIME: digits, with an optional fraction and unit. What is too long to
- * represent is FOREVER; what is not 0 but shorter than 1 ns is 1 ns. */
-static int64_t parse_duration(const char *text)
+/* The number that the text begins with, limit + 1 at most, and what follows. */
+static int64_t parse_number(const char *text, int64_t limit, const char **end)
+{
+	int64_t number = 0;
+	for (; isdigit((unsigned char)*text); text++)
+		number = smaller(number * 10 + (*text - '0'), limit + 1);
+	if (end)
+		*end = text;
+	return number;
+}
+
+/* TIME: FOREVER at most and, but for 0, 1 ns at least. */
+static int64_t parse_duration(const char *text, const char *what)
 {
 	static const struct {
 		char name[4];
-		int32_t factor;
+		int32_t ms;
 	} units[] = {
 		{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 },
-		{ "h", 3600000 }, { "d", 86400000 },
+		{ "h", 3600000 }, { "d", 86400000 }, { "", 0 },
 	};
-	int whole = count_digits(text), fraction = 0, nonzero = 0;
-	size_t unit = 0, count = sizeof units / sizeof *units;
-	const char *end = text + whole;
-	int64_t time = 0, scale;
-
-	if (*end == '.' && (fraction = count_digits(end + 1)))
-		end += 1 + fraction;
-	while (unit < count && strcmp(end, units[unit].name) != 0)
+	const char *point = text + count_digits(text), *end = point;
+	int unit = 0;
+	if (*point == '.' && count_digits(point + 1) > 0)
+		end += 1 + count_digits(point + 1);
+	while (units[unit].ms && strcmp(end, units[unit].name) != 0)
 		unit++;
-	if (unit == count || whole + fraction == 0)
-		die_usage(text, "not a TIME, as 5, .5, 1.5m or 250ms");
-	scale = (int64_t)units[unit].factor * MS;
-	for (; whole > 0; whole--, text++) {
-		if (time > FOREVER / 10)
-			return FOREVER;
-		time = time * 10 + (*text - '0') * scale;
-	}
-	for (text++; fraction > 0; fraction--, text++) {    /* behind the dot */
+	if (units[unit].ms == 0 || end == text)
+		die_usage(what, "not a TIME such as 5, .5, 1.5m or 250ms");
+	int64_t scale = (int64_t)units[unit].ms * MS;
+	int64_t time = parse_number(text, FOREVER / scale, NULL) * scale;
+	for (const char *p = point + 1; p < end; p++) {
 		scale /= 10;
-		time += (*text - '0') * scale;
-		nonzero |= *text - '0';
+		time += (*p - '0') * scale;
 	}
-	return time == 0 && nonzero ? 1 : smaller(time, FOREVER);
+	bool is_zero = !strpbrk(text, "123456789");
+	return time == 0 && !is_zero ? 1 : smaller(time, FOREVER);
 }
 
-/* A port in decimal digits, or a service, which is looked up in services(5),
- * without blocking. what is the argument to name where it is bad.
- * getaddrinfo(3) by itself would take "+80" and "http ", too. Its answer is not
- * freed: that would cost 4 KB of code. */
-static int parse_port(const char *text, int lowest, const char *what)
+/* Endpoints: addresses with ports */
+
+static unsigned get16(const unsigned char *p)
 {
-	struct addrinfo hints = { .ai_family = AF_INET,
-		.ai_socktype = SOCK_STREAM };
-	static struct addrinfo *service;
-	const struct sockaddr_in *in;
-	const char *p = text;
-	int port;
-
-	if (!*text)
-		die_usage(what, "no port");
-	for (port = 0; isdigit((unsigned char)*p); p++)
-		port = smaller(port * 10 + (*p - '0'), PORT_MAX + 1);
-	if (*p) {
-		while ((unsigned char)*p > ' ')
-			p++;
-		if (*p || !isalnum((unsigned char)*text) ||
-		    getaddrinfo(NULL, text, &hints, &service) != 0)
-			die_usage(what, "no such port or service");
-		in = (const struct sockaddr_in *)service->ai_addr;
-		port = ntohs(in->sin_port);
-	}
-	if (port < lowest || port > PORT_MAX)
-		die_usage(what, "a port is 1 to 65535");
-	return port;
+	return p[0] << 8 | p[1];
 }
 
-/* Addresses in numbers, as RFC 5952 writes them. */
-
-static char *append_ipv4(char *to, const unsigned char *bytes)
-{
-	int i;
-
-	for (i = 0; i < 4; i++) {
-		if (i)
-			*to++ = '.';
-		to = append_number(to, bytes[i], 10, 1);
-	}
-	return to;
-}
-
-/* RFC 5952: the first of the longest runs of two or more zero groups becomes
- * "::", and ::ffff:0:0/96 ends in dotted decimal. */
+/* RFC 5952: the first longest run of two or more zero groups is "::". */
 static char *append_ipv6(char *to, const unsigned char *bytes)
 {
-	int i, run = 0, first = 0, zeros = 1, groups = 8;
-
-	if (IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)bytes))
-		groups = 6;
-	for (i = 0; i < groups; i++) {
-		run = bytes[2 * i] | bytes[2 * i + 1] ? 0 : run + 1;
+	int run = 0, first = 8, zeros = 1;
+	for (int i = 0; i < 8; i++) {
+		run = get16(bytes + 2 * i) ? 0 : run + 1;
 		if (run > zeros) {
 			zeros = run;
 			first = i + 1 - run;
 		}
 	}
-	for (i = 0; i < groups; i++) {
-		if (zeros > 1 && i == first) {
-			*to++ = ':';
+	for (int i = 0; i < 8; i++) {
+		if (i == first) {
+			to = stpcpy(to, i == 0 ? "::" : ":");
 			i += zeros - 1;
-			if (i == 7)
-				*to++ = ':';
 			continue;
 		}
-		if (i)
+		to = append_number(to, get16(bytes + 2 * i), 16, 1);
+		if (i < 7)
 			*to++ = ':';
-		to = append_number(to, bytes[2 * i] << 8 | bytes[2 * i + 1],
-			16, 1);
-	}
-	if (groups == 6) {
-		*to++ = ':';
-		to = append_ipv4(to, bytes + 12);
 	}
 	return to;
 }
 
 /* The text of an IPv4 or IPv6 address, good until the next call. */
-static const char *address_text(const union name *name)
+static const char *address_text(const union endpoint *e)
 {
 	static char text[INET6_ADDRSTRLEN + sizeof "%4294967295"];
-	char *end;
+	const unsigned char *ipv4 = (const void *)&e->in.sin_addr;
+	char *end = text;
 
-	if (name->family == AF_INET) {
-		end = append_ipv4(text, (const void *)&name->in.sin_addr);
-	} else {
-		end = append_ipv6(text, (const void *)&name->in6.sin6_addr);
-		if (name->in6.sin6_scope_id) {
-			*end++ = '%';
-			end = append_number(end, name->in6.sin6_scope_id,
-				10, 1);
-		}
+	if (e->family == AF_INET) {
+		for (int i = 0; i < 4; i++)
+			end = stpcpy(append_number(end, ipv4[i], 10, 1), ".");
+		end[-1] = '\0';
+		return text;
 	}
-	*end = '\0';
+	end = append_ipv6(text, e->in6.sin6_addr.s6_addr);
+	if (e->in6.sin6_scope_id)
+		append_number(stpcpy(end, "%"), e->in6.sin6_scope_id, 10, 1);
 	return text;
 }
 
-/* Targets: parsing */
-
-/* How much of a name its family fills. */
-static socklen_t name_size(const union name *name)
+/* From 4 or 16 bytes. ::ffff:1.2.3.4 is 1.2.3.4. */
+static void set_ip(union endpoint *e, const unsigned char *bytes, bool ipv6)
 {
-	if (name->family == AF_INET)
-		return sizeof name->in;
-	return name->family == AF_INET6 ? sizeof name->in6 : sizeof name->un;
-}
-
-/* Makes room for the one address of its kind that is known without a look-up;
- * returns its name, of the wildcard address. */
-static union name *set_address(struct target *target, int family)
-{
-	struct lookup *lookup = &target->lookups[family == AF_INET6];
-	struct address *address = &target->known[family == AF_INET6];
-
-	address->answer = NO_ANSWER_YET;
-	address->name.family = family;
-	address->name.in.sin_port = htons(target->low);
-	lookup->addresses = address;
-	lookup->count = 1;
-	return &address->name;
-}
-
-/* Makes it the loopback address of its family. */
-static void set_loopback(union name *name)
-{
-	if (name->family == AF_INET)
-		name->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
+	bool is_mapped = ipv6 && memcmp(bytes, mapped, sizeof mapped) == 0;
+	memset(e, 0, sizeof *e);
+	e->family = ipv6 && !is_mapped ? AF_INET6 : AF_INET;
+	if (e->family == AF_INET6)
+		memcpy(&e->in6.sin6_addr, bytes, 16);
 	else
-		name->in6.sin6_addr = in6addr_loopback;
+		memcpy(&e->in.sin_addr, bytes + 12 * is_mapped, 4);
 }
 
-/* An IPv6 address with an optional zone (RFC 4007), which is an interface or
- * its number. The interface may come later: each probe asks for it. */
-static void parse_ipv6(struct target *target)
+/* Reads an address; false if it is none. A zone (RFC 4007) that is the name of
+ * an interface is left to *zone or, where that is NULL, is found out now. */
+static bool parse_ip(const char *text, union endpoint *e, const char **zone)
 {
-	char *zone = strchr(target->host, '%');
-	union name *name = set_address(target, AF_INET6);
-	int valid, digits;
+	char bare[INET6_ADDRSTRLEN] = "";
+	unsigned char bytes[16];
+	size_t length = strcspn(text, "%");
+	const char *name = text + length, *end;
+	bool ipv6 = inet_pton(AF_INET, text, bytes) != 1;
 
-	if (zone)
-		*zone = '\0';
-	valid = inet_pton(AF_INET6, target->host, &name->in6.sin6_addr);
-	if (zone)
-		*zone++ = '%';
-	if (!valid || (zone && !*zone))
-		die_usage(target->given, "not an IPv6 address");
-	if (!zone)
-		return;
-	digits = count_digits(zone);
-	if (zone[digits] || digits > 9)
-		target->known[1].zone = zone;
+	if (ipv6 && (length >= sizeof bare || strcmp(name, "%") == 0))
+		return false;
+	if (ipv6 && inet_pton(AF_INET6, memcpy(bare, text, length), bytes) != 1)
+		return false;
+	set_ip(e, bytes, ipv6);
+	if (e->family != AF_INET6 || *name == '\0')
+		return true;
+	int64_t number = parse_number(++name, UINT32_MAX, &end);
+	if (!*end && number <= UINT32_MAX)
+		e->in6.sin6_scope_id = number;
+	else if (zone)
+		*zone = name;
 	else
-		name->in6.sin6_scope_id = strtoul(zone, NULL, 10);
+		e->in6.sin6_scope_id = if_nametoindex(name);
+	return true;
 }
 
-/* Copies the HOST of the argument; returns what follows its colon. An
- * argument without a colon is all port: that is for find. */
-static const char *parse_host(struct target *target)
+/* As connect(2) does: ip_route_output_key_hash_rcu, tcp_v6_connect. */
+static void replace_wildcard(union endpoint *e)
 {
-	const char *host = target->given, *colon = strrchr(host, ':'), *end;
-
-	if (!colon)
-		return host;
-	end = colon;
-	if (*host == '[') {
-		host++;
-		if (*--end != ']')
-			die_usage(target->given, "no :PORT behind ]");
-	} else if (memchr(host, ':', colon - host)) {
-		die_usage(target->given,
-			"an IPv6 address needs brackets: [::1]:80");
-	}
-	if (end <= host)
-		die_usage(target->given, "no host");
-	if (end - host > HOST_MAX)
-		die_usage(target->given, "the host name is too long");
-	memcpy(target->host, host, end - host);
-	return colon + 1;
+	if (e->family == AF_INET && e->in.sin_addr.s_addr == htonl(INADDR_ANY))
+		e->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (e->family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&e->in6.sin6_addr))
+		e->in6.sin6_addr = in6addr_loopback;
 }
 
-/* Names are compared without regard to case, which is bit 0x20 of a letter; a
- * final dot means the same. */
-static bool is_localhost(const char *host)
+/* The wildcard or the loopback address, without a port. */
+static void set_special(union endpoint *e, sa_family_t family, bool loopback)
 {
-	const char *p = "localhost";
-
-	while (*p && (*host | 0x20) == *p) {
-		host++;
-		p++;
-	}
-	return !*p && (!*host || strcmp(host, ".") == 0);
+	memset(e, 0, sizeof *e);
+	e->family = family;
+	if (loopback)
+		replace_wildcard(e);
 }
 
-/* Gives the host its address, or localhost its two (RFC 6761), or else has
- * both families looked up. */
-static void parse_address(struct target *target)
+/* What its family fills: the rest is not compared. */
+static socklen_t size_of(const union endpoint *e)
 {
-	struct in_addr in;
-	int f;
+	if (e->family == AF_INET)
+		return sizeof e->in;
+	return e->family == AF_INET6 ? sizeof e->in6 : sizeof e->un;
+}
 
-	if (target->given[0] == '[') {
-		parse_ipv6(target);
-	} else if (inet_pton(AF_INET, target->host, &in) == 1) {
-		set_address(target, AF_INET)->in.sin_addr = in;
-	} else if (is_localhost(target->host)) {
-		set_loopback(set_address(target, AF_INET));
-		set_loopback(set_address(target, AF_INET6));
-	} else {
-		for (f = 0; f < 2; f++) {
-			target->lookups[f].family = f ? AF_INET6 : AF_INET;
-			target->lookups[f].answer = NO_LOOKUP_YET;
-			target->lookups[f].asked = -SECOND;
+/* Lists the address; NULL without memory. One that had gone is asked anew, but
+ * for silence of late. Where the target has many, one that is neither listed nor
+ * under way gives way to a new one. */
+static struct address *add_address(struct target *t, const union endpoint *from)
+{
+	struct address **link = &t->addresses, *a, *idle = NULL;
+	union endpoint e = *from;
+	int count = 0;
+
+	if (t->state != FIND)
+		replace_wildcard(&e);
+	for (; (a = *link); link = &a->next, count++) {
+		if (e.family != AF_UNIX)        /* find has tried others */
+			e.in.sin_port = a->endpoint.in.sin_port;
+		if (memcmp(&a->endpoint, &e, size_of(&e)) == 0) {
+			bool is_back = !a->is_listed && a->gone < loop.now;
+			if (is_back && (a->answer != ETIMEDOUT ||
+			                a->asked + MINUTE < loop.now))
+				a->answer = NO_ANSWER;
+			a->is_listed = true;
+			return a;
 		}
+		if (!a->is_listed && !a->fd)
+			idle = a;
 	}
+	if (e.family != AF_UNIX)
+		e.in.sin_port = htons(t->low);
+	a = count >= 2 * ADDRESSES_MAX ? idle : NULL;
+	if (!a)
+		a = *link = allocate(sizeof *a);
+	if (a)
+		*a = (struct address){ .next = a->next, .answer = NO_ANSWER,
+			.is_listed = true, .endpoint = e };
+	return a;
 }
 
-static bool is_wildcard(const union name *name)
+static void add_both(struct target *t, bool loopback)
 {
-	if (name->family == AF_INET)
-		return name->in.sin_addr.s_addr == htonl(INADDR_ANY);
-	return name->family == AF_INET6 &&
-	       IN6_IS_ADDR_UNSPECIFIED(&name->in6.sin6_addr);
-}
+	union endpoint e;
 
-static bool is_unix(const struct target *target)
-{
-	return target->known[0].name.family == AF_UNIX;
-}
-
-static void parse_target(struct target *target, const char *word)
-{
-	struct sockaddr_un *un;
-	int f;
-
-	target->given = word;
-	if (strchr(word, '/')) {
-		target->service = word;
-		if (strncmp(word, "unix:", 5) == 0)
-			target->service += 5;
-		if (strlen(target->service) >= sizeof un->sun_path)
-			die_usage(word, "too long for a socket's path");
-		un = &set_address(target, AF_UNIX)->un;
-		stpcpy(un->sun_path, target->service);
-		return;
-	}
-	target->service = parse_host(target);
-	if (!*target->host)
-		die_usage(word, "not HOST:PORT, a path or a STATE");
-	target->low = parse_port(target->service, 1, word);
-	parse_address(target);
-	/* To connect to the wildcard address is to connect to the loopback
-	 * one: fib_lookup in Linux's net/ipv4/route.c, tcp_v6_connect. */
-	for (f = 0; f < 2; f++)
-		if (is_wildcard(&target->known[f].name))
-			set_loopback(&target->known[f].name);
-}
-
-/* [HOST:]PORT or [HOST:]LOW-HIGH, for find. Without a host it is the wildcard
- * address. */
-static void parse_range(struct target *target, const char *word)
-{
-	char low[sizeof "65535"] = "";
-	const char *port;
-	int digits;
-
-	target->given = word;
-	if (strchr(word, '/'))
-		die_usage(word, "find is for TCP ports");
-	target->service = port = parse_host(target);
-	digits = count_digits(port);
-	if (digits > 0 && digits < (int)sizeof low && port[digits] == '-') {
-		memcpy(low, port, digits);
-		target->low = parse_port(low, 1, word);
-		target->high = parse_port(port + digits + 1, 1, word);
-		if (target->low > target->high)
-			die_usage(word, "LOW is above HIGH");
-	} else {
-		target->low = target->high = parse_port(port, 0, word);
-	}
-	if (*target->host)
-		parse_address(target);
-	else
-		set_address(target, AF_INET6);
+	set_special(&e, AF_INET, loopback);
+	add_address(t, &e);
+	set_special(&e, AF_INET6, loopback);
+	add_address(t, &e);
 }
 
 /* Descriptors */
 
-static int open_count;              /* descriptors of probes and look-ups */
-static struct rlimit inherited_limit;   /* rlim_max is 0 until it is raised */
-
-/* Raises the limit of open descriptors as far as it goes, once; true if that
- * is of use, and else errno is EMFILE. COMMAND gets the inherited one back. */
-static bool raise_limit(void)
-{
-	struct rlimit raised;
-
-	if (inherited_limit.rlim_max == 0 &&
-	    prlimit(0, RLIMIT_NOFILE, NULL, &inherited_limit) == 0) {
-		raised = inherited_limit;
-		raised.rlim_cur = raised.rlim_max;
-		if (inherited_limit.rlim_cur < raised.rlim_cur &&
-		    prlimit(0, RLIMIT_NOFILE, &raised, NULL) == 0)
-			return true;
-	}
-	errno = EMFILE;
-	return false;
-}
-
-static void restore_limit(void)
-{
-	if (inherited_limit.rlim_max)
-		prlimit(0, RLIMIT_NOFILE, &inherited_limit, NULL);
-}
-
-/* Returns a TCP or Unix-domain socket, or -1 and sets errno. */
-static int open_socket(int family)
-{
-	const int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-	int fd;
-
-	do
-		fd = socket(family, type, 0);
-	while (fd < 0 && errno == EMFILE && raise_limit());
-	return fd;
-}
-
-/* As pipe2(fds, O_CLOEXEC). By syscall(2), as prctl and openat below: musl's
- * own, for the sake of old kernels and of threads, cost 0.4 KB more. */
-static int open_pipe(int *fds)
-{
-	int result;
-
-	do
-		result = syscall(SYS_pipe2, fds, O_CLOEXEC);
-	while (result < 0 && errno == EMFILE && raise_limit());
-	return result;
-}
-
-/* As open_socket, and the zone of the address is the interface it is now. */
-static int open_address(struct address *address)
-{
-	while (address->zone && !(address->name.in6.sin6_scope_id =
-	                          if_nametoindex(address->zone)))
-		if (errno != EMFILE || !raise_limit())
-			return -1;
-	return open_socket(address->name.family);
-}
-
-static void close_fd(int *fd)
+static void close_socket(int *fd)
 {
 	if (*fd) {
 		close(*fd);
-		*fd = 0;
+		polls[*fd].revents = 0;
 		open_count--;
 	}
+	*fd = 0;
 }
 
-/* The addresses of both families, numbered from 0; NULL past the last. */
-static struct address *address_at(const struct target *target, size_t i)
+/* Ends the look-up; the next one begins with the first candidate. */
+static void lookup_end(struct lookup *l)
 {
-	const struct lookup *lookup = target->lookups;
-
-	if (i < lookup->count)
-		return &lookup->addresses[i];
-	i -= lookup->count;
-	lookup++;
-	return i < lookup->count ? &lookup->addresses[i] : NULL;
+	for (int i = 0; i < SERVERS_MAX; i++)
+		close_socket(&l->fds[i]);
+	close_socket(&l->questions[0].fd);
+	close_socket(&l->questions[1].fd);
+	l->servers = l->candidate = 0;
 }
 
-static void close_addresses(struct target *target)
+/* Raises the limit of descriptors, once; true if that is of use. */
+static bool raise_limit(void)
 {
-	struct address *address;
-	size_t i;
-
-	for (i = 0; (address = address_at(target, i)); i++)
-		close_fd(&address->fd);
-}
-
-/* Closes the probes and the pipes of so many targets. */
-static void close_targets(struct target *first, size_t count)
-{
-	for (; count > 0; count--, first++) {
-		close_addresses(first);
-		close_fd(&first->lookups[0].fd);
-		close_fd(&first->lookups[1].fd);
-	}
-}
-
-/* Targets: look-ups in children */
-
-struct reply {                      /* of one look-up, in one atomic write */
-	int answer;
-	int count;
-	union reply_name {
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} names[ADDRESSES_MAX];
-};
-_Static_assert(sizeof(struct reply) <= PIPE_BUF, "pipe(7): atomic");
-
-static int lookup_count;            /* look-ups under way */
-
-/* Waits for the child, and for no other process: those are COMMAND's. */
-static void reap(struct lookup *lookup)
-{
-	while (waitpid(lookup->child, NULL, 0) < 0 && errno == EINTR)
-		;
-	lookup->child = 0;
-	lookup_count--;
-}
-
-/* Ends what so many targets have under way: probes and look-ups. All children
- * are killed before the first is waited for, so that they end side by side. */
-static void abandon_targets(struct target *first, size_t count)
-{
-	struct target *target, *end = first + count;
-	int f;
-
-	close_targets(first, count);
-	for (target = first; target < end; target++)
-		for (f = 0; f < 2; f++)
-			if (target->lookups[f].child)
-				kill(target->lookups[f].child, SIGKILL);
-	for (target = first; target < end; target++)
-		for (f = 0; f < 2; f++)
-			if (target->lookups[f].child)
-				reap(&target->lookups[f]);
-}
-
-/* The child: it writes the addresses of a host to fd, and ends. */
-static _Noreturn void lookup_child(const struct target *target, int family,
-	int fd)
-{
-	struct addrinfo hints = { .ai_family = family }, *list = NULL;
-	struct reply reply = { 0 };
-	union reply_name *last;
-	int i;
-
-	hints.ai_socktype = SOCK_STREAM;
-	reply.answer = getaddrinfo(target->host, NULL, &hints, &list);
-	for (; list && reply.count < ADDRESSES_MAX; list = list->ai_next) {
-		last = &reply.names[reply.count];
-		memcpy(last, list->ai_addr, list->ai_addrlen);
-		for (i = 0; memcmp(&reply.names[i], last, sizeof *last); i++)
-			;
-		if (i == reply.count)   /* hosts(5) may list it twice */
-			reply.count++;
-	}
-	_exit(write(fd, &reply, sizeof reply) != sizeof reply);
-}
-
-/* Starts the child. Returns 0 or an errno. The child must not hold a probe
- * open when its parent closes it, and needs descriptors of its own. _Fork(3)
- * is fork(2) without the locks of threads and handlers, of which there are
- * none here; that saves 1 KB. */
-static int lookup_start(struct target *target, struct lookup *lookup)
-{
-	pid_t parent = getpid(), child;
-	int fds[2], error;
-
-	if (!lookup->addresses)
-		lookup->addresses = allocate(ADDRESSES_MAX,
-			sizeof *lookup->addresses);
-	if (!lookup->addresses || open_pipe(fds) < 0)
-		return errno;
-	lookup->fd = fds[0];
-	open_count++;
-	child = _Fork();
-	error = errno;
-	if (child == 0) {
-		syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(EXIT_FAILURE);
-		close_targets(targets, target_count);
-		lookup_child(target, lookup->family, fds[1]);
-	}
-	close(fds[1]);
-	if (child < 0) {
-		close_fd(&lookup->fd);
-		return error;
-	}
-	lookup->child = child;
-	lookup_count++;
-	return 0;
-}
-
-/* Replaces the addresses by those of the reply. An address that stays keeps
- * what is known of it, and its probe. */
-static void lookup_merge(struct lookup *lookup, const struct reply *reply,
-	int port)
-{
-	struct address merged[ADDRESSES_MAX] = { 0 }, *old;
-	size_t i, j;
-
-	for (i = 0; i < (size_t)reply->count; i++) {
-		union name *name = &merged[i].name;
-
-		memcpy(name, &reply->names[i], sizeof reply->names[i]);
-		name->in.sin_port = htons(port);
-		merged[i].answer = NO_ANSWER_YET;
-		for (j = 0; j < lookup->count; j++) {
-			old = &lookup->addresses[j];
-			if (memcmp(name, &old->name, sizeof *name) == 0) {
-				merged[i] = *old;
-				old->fd = 0;
-			}
-		}
-	}
-	for (j = 0; j < lookup->count; j++)
-		close_fd(&lookup->addresses[j].fd);
-	lookup->count = reply->count;
-	memcpy(lookup->addresses, merged, lookup->count * sizeof *merged);
-}
-
-static bool does_not_resolve(int answer)
-{
-	return answer == EAI_NONAME;
-}
-
-/* Reads the reply, and reaps the child; lost is the answer where it died before
- * its reply. A failure that may pass leaves the addresses that are known. */
-static void lookup_end(struct target *target, struct lookup *lookup, int lost)
-{
-	struct reply reply;
-
-	if (read(lookup->fd, &reply, sizeof reply) != sizeof reply) {
-		reply.answer = lost;
-		reply.count = 0;
-	}
-	close_fd(&lookup->fd);
-	reap(lookup);
-	/* That there is no address of this family tells nothing more. */
-	if (reply.answer == EAI_NODATA)
-		reply.answer = EAI_NONAME;
-	if (reply.answer == 0 || does_not_resolve(reply.answer))
-		lookup_merge(lookup, &reply, target->low);
-	lookup->answer = reply.answer;
-}
-
-/* Probes */
-
-/* Binds a socket to the name and closes it. Returns 0 or an errno: with
- * SO_REUSEADDR, EADDRINUSE only where another one listens or would not share,
- * EADDRNOTAVAIL where the address is not this machine's (ip(7), socket(7)). */
-static int try_bind(const union name *name)
-{
-	int fd = open_socket(name->family), error = 0;
-
-	if (fd < 0)
-		return errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 },
-	               sizeof(int)) < 0 ||
-	    bind(fd, &name->any, name_size(name)) < 0)
-		error = errno;
-	close(fd);
-	return error;
-}
-
-/* True if the error of a TCP socket says that this machine has no address from
- * which to reach name, as with IPv6 switched off, and not that it is short of
- * TCP ports: to connect a UDP socket, which sends nothing, fails then, too. */
-static bool is_absent(const union name *name, int error)
-{
-	int fd;
-
-	if (error != EADDRNOTAVAIL)
-		return error == EAFNOSUPPORT;
-	fd = socket(name->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	struct rlimit *old = &inherited_limit;
+	if (old->rlim_max || prlimit(0, RLIMIT_NOFILE, NULL, old) < 0)
 		return false;
-	error = connect(fd, &name->any, name_size(name)) < 0 ? errno : 0;
-	close(fd);
-	return error == EADDRNOTAVAIL;
+	struct rlimit raised = { old->rlim_max, old->rlim_max };
+	return old->rlim_cur < old->rlim_max &&
+	       prlimit(0, RLIMIT_NOFILE, &raised, NULL) == 0;
 }
 
-/* Begins to connect. Returns EINPROGRESS if ppoll(2) is to tell when the answer
- * is there, on address->fd, even if connect(2) has succeeded; otherwise the
- * answer. */
-static int probe_start(struct address *address)
+/* Ends the oldest look-up of that age; false if there is none. */
+static bool give_way(int64_t age)
 {
-	union name *name = &address->name;
-	int fd, error = EINPROGRESS;
-
-	fd = open_address(address);
-	if (fd < 0)
-		return errno;
-	if ((name->family != AF_UNIX &&
-	     setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 0 },
-	                sizeof(int)) < 0) ||
-	    setsockopt(fd, SOL_SOCKET, SO_LINGER,
-	               &(struct linger){ .l_onoff = 1, .l_linger = 0 },
-	               sizeof(struct linger)) < 0 ||
-	    connect(fd, &name->any, name_size(name)) < 0)
-		error = errno;
-	if (error == EINPROGRESS) {
-		address->fd = fd;
-		open_count++;
-		return EINPROGRESS;
+	struct lookup *oldest = NULL;
+	for (size_t i = 0; i < target_count; i++) {
+		struct lookup *l = &targets[i].lookup;
+		bool is_old = loop.now >= l->due - SECOND + age;
+		if (l->servers && is_old && (!oldest || l->due < oldest->due))
+			oldest = l;
 	}
-	close(fd);
-	if (error == EAGAIN && name->family == AF_UNIX)
-		return ACCEPTED;        /* the queue is full: connect(2) */
-	if (is_absent(name, error))
-		return EAFNOSUPPORT;
-	return error;
+	if (oldest)
+		lookup_end(oldest);
+	return oldest;
 }
 
-/* Reads the answer that ppoll(2) reported. getpeername(2) alone tells that
- * there is a connection; SO_ERROR can be 0 without one. A connection to
- * itself, which connect(2) makes where it draws the very port that it goes to
- * as its source, means that nobody else is there. */
-static int probe_answer(const struct address *address, short events)
+/* After a call that was to make a descriptor: true if it may work now. */
+static bool has_made_room(int64_t age)
 {
-	union name peer = { 0 }, self = { 0 };
-	socklen_t size = sizeof(int), peer_size = sizeof peer;
-	socklen_t self_size = sizeof self;
-	int error = 0;
-
-	if (events & POLLERR)
-		getsockopt(address->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-	/* ICMP's protocol unreachable, ICMPv6's administratively prohibited. */
-	if (error == ENOPROTOOPT || error == EACCES)
-		return EHOSTUNREACH;
-	if (error)
-		return error;
-	if (getpeername(address->fd, &peer.any, &peer_size) < 0 ||
-	    getsockname(address->fd, &self.any, &self_size) < 0)
-		return errno;
-	return memcmp(&self, &peer, sizeof self) ? ACCEPTED : ECONNREFUSED;
+	if (errno != EMFILE)
+		return false;
+	bool has_made = raise_limit() || give_way(age);
+	errno = EMFILE;
+	return has_made;
 }
 
-/* What silence means for free and assert-free: a listener of this machine
- * whose accept queue is full keeps silent, too, but bind(2) knows it. */
-static int silence_answer(const struct address *address)
+/* Returns a socket, or 0 and sets errno. */
+static int open_socket(int family, int type)
 {
-	int error = try_bind(&address->name);
-
-	return error == 0 || error == EADDRNOTAVAIL ? ETIMEDOUT : error;
+	int64_t age = type == SOCK_STREAM ? HOLD : SECOND;
+	int fd = -1;
+	do {
+		fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (fd >= OPEN_MAX) {
+			close(fd);
+			fd = -1;
+			errno = EMFILE;
+		}
+	} while (fd < 0 && has_made_room(age));
+	open_count += fd > 0;
+	return larger(fd, 0);
 }
 
-/* What ICMP may say of a host or its network (icmp_err_convert in Linux's
- * net/ipv4/icmp.c) is that nobody is there to be reached. */
-static enum standing standing_of(int answer)
+/* Returns 0 or an errno; a connection that is under way is no error. */
+static int connect_socket(int fd, const union endpoint *e)
 {
-	switch (answer) {
-	case EAFNOSUPPORT:
-	case EHOSTDOWN:
-	case EHOSTUNREACH:
-	case ENETUNREACH:
-	case ENOENT:
-	case ENONET:
-	case ENOTDIR:
-		return UNREACHABLE;
-	case ECONNREFUSED:
-		return REFUSED;
-	case ETIMEDOUT:
-		return SILENT;
-	case NO_ANSWER_YET:
-	case NO_LOOKUP_YET:
-		return UNASKED;
-	case EADDRINUSE:
-		return HELD;
-	case ACCEPTED:
-		return ANSWERING;
-	default:
-		return UNTOLD;
+	bool has_failed = connect(fd, &e->any, size_of(e)) < 0;
+	return has_failed && errno != EINPROGRESS ? errno : 0;
+}
+
+static int bind_socket(int fd, const union endpoint *e)
+{
+	return bind(fd, &e->any, size_of(e)) < 0 ? errno : 0;
+}
+
+/* True if a descriptor is lacking that will be free again. */
+static bool is_room_awaited(int error)
+{
+	return error == EMFILE && open_count > held_count;
+}
+
+/* Files: words in lines, of any size, up to # */
+
+static struct {
+	int fd;                     /* -1: as if it were empty */
+	int error;                  /* that tells nothing about the file */
+	int c;                      /* the next byte; -1: the end */
+	size_t next, size;          /* in data */
+	uint32_t fingerprint;       /* of what has been read: FNV-1a */
+	size_t length;              /* of word, and of what did not fit */
+	char word[WORD_MAX + 1];
+	unsigned char data[16384];
+} file;
+
+/* What cannot be read is like empty. musl's open(3) makes one call more. */
+static void file_open(const char *path)
+{
+	do
+		file.fd = syscall(SYS_openat, AT_FDCWD, path,
+			O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	while (file.fd < 0 && has_made_room(SECOND));
+	bool is_trouble = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+	file.error = file.fd < 0 && is_trouble ? errno : 0;
+	file.next = file.size = 0;
+	file.fingerprint = 2166136261;
+	file.c = '\n';
+}
+
+/* Goes on by a byte. Reading ends when TIME is up. */
+static void advance(void)
+{
+	ssize_t n = 0;
+	if (file.next == file.size) {
+		if (clock_now() >= loop.deadline)
+			file.error = ETIMEDOUT;
+		else if (file.fd >= 0)
+			n = read(file.fd, file.data, sizeof file.data);
+		file.size = larger(n, 0);
+		file.next = 0;
 	}
+	file.c = file.size ? file.data[file.next++] : -1;
+	file.fingerprint = (file.fingerprint ^ file.c) * 16777619;
 }
 
-static bool is_in_use(enum standing standing)
+/* Goes on to the next line. False at the end of the file, which is closed. */
+static bool next_line(void)
 {
-	return standing == ANSWERING || standing == HELD;
+	while (file.c >= 0 && file.c != '\n')
+		advance();
+	if (file.c >= 0)
+		advance();
+	if (file.c < 0 && file.fd >= 0)
+		close(file.fd);
+	return file.c >= 0;
 }
 
-static const char *answer_text(int answer)
+/* The next word of the line is in file.word. False at its end. */
+static bool next_word(void)
 {
-	switch (answer) {
-	case ACCEPTED:
-		return "Connection accepted";
-	case EADDRINUSE:
-		return "No answer, but the address is in use";
-	case ETIMEDOUT:
-	case NO_ANSWER_YET:
-		return "No answer";
-	case EAI_NONAME:
-		return "Name does not resolve";
-	case EAI_AGAIN:
-	case EAI_FAIL:
-	case NO_LOOKUP_YET:
-		return "No answer from the name server";
-	default:
-		return answer > 0 ? error_text(answer) : "Look-up failed";
+	while (file.c == ' ' || file.c == '\t' || file.c == '\r')
+		advance();
+	for (file.length = 0; file.c > ' ' && file.c != '#'; advance()) {
+		if (file.length < WORD_MAX)
+			file.word[file.length] = file.c;
+		file.length++;
 	}
+	file.word[smaller(file.length, WORD_MAX)] = '\0';
+	return file.length > 0;
 }
 
-/* Judging a target, and telling of it */
-
-/* Counts for a target that is asked once only: no second probe or look-up. */
-static bool is_once(const struct target *target)
+static bool is_word(const char *text, bool any_case)
 {
-	return target->state >= ASSERT_FREE || options.timeout == 0;
+	return file.length <= WORD_MAX && (any_case
+		? strcasecmp(file.word, text) : strcmp(file.word, text)) == 0;
 }
 
-/* Trouble of this machine, and none of the name server's. */
-static bool is_own_trouble(int lookup_answer)
+/* Arguments */
+
+static const char *argument;        /* the one that is parsed */
+
+static void bad_if(bool is_bad, const char *why)
 {
-	return lookup_answer > 0 || lookup_answer == EAI_MEMORY ||
-	       lookup_answer == EAI_SYSTEM;
+	if (is_bad)
+		die_usage(argument, why);
 }
 
-/* The look-up's answer that stands for both: our own trouble before all, and
- * any before a name that does not resolve, as only both families together say
- * that it does not. */
-static int lookup_answer(const struct target *target)
+/* The port that services(5) has for a name or an alias; 0 if it has none. */
+static int find_service(const char *name)
 {
-	int first = target->lookups[0].answer;
-	int second = target->lookups[1].answer;
-
-	return does_not_resolve(first) || is_own_trouble(second)
-		? second : first;
-}
-
-/* The address of the strongest standing, or NULL if there is none. */
-static const struct address *strongest(const struct target *target)
-{
-	const struct address *best = NULL, *address;
-	size_t i;
-
-	for (i = 0; (address = address_at(target, i)); i++)
-		if (!best || standing_of(address->answer) >
-		             standing_of(best->answer))
-			best = address;
-	return best;
-}
-
-/* True until the first look-ups of both families have ended. */
-static bool is_pending(const struct target *target)
-{
-	return target->lookups[0].answer == NO_LOOKUP_YET ||
-	       target->lookups[1].answer == NO_LOOKUP_YET;
-}
-
-/* What is known of the target. That it is free depends on the look-ups of both
- * families; that it is not does not. */
-static int target_answer(const struct target *target)
-{
-	const struct address *address = strongest(target);
-	int lookup = is_pending(target)
-		? NO_LOOKUP_YET : lookup_answer(target);
-
-	if (!address)
-		return lookup;
-	if (target->state == OCCUPIED ||
-	    is_in_use(standing_of(address->answer)) ||
-	    (lookup != NO_LOOKUP_YET && !is_own_trouble(lookup)))
-		return address->answer;
-	return lookup;
-}
-
-/* The lines of -v; waited is the time since the start. */
-static void say_change(struct target *target, int answer, int64_t waited)
-{
-	const char *state = target->state == OCCUPIED ? "occupied" : "free";
-	char seconds[32], *end;
-
-	if (!options.verbose || target->state == FIND)
-		return;
-	if (target->outcome == REACHED) {
-		end = append_number(seconds, waited / SECOND, 10, 1);
-		*end++ = '.';
-		append_number(end, waited % SECOND / MS, 10, 3);
-		say("portend: %: % after % s\n", target->given, state, seconds);
-	} else if (answer != target->told && standing_of(answer) != UNASKED) {
-		target->told = answer;
-		say("portend: %: %\n", target->given, answer_text(answer));
+	const char *protocol = NULL;
+	int port = 0;
+	file_open("/etc/services");
+	while (next_line()) {
+		bool is_it = next_word() && is_word(name, false);
+		next_word();
+		int number = parse_number(file.word, PORT_MAX, &protocol);
+		bool is_tcp = strcmp(protocol, "/tcp") == 0;
+		while (is_tcp && !is_it && next_word())
+			is_it = is_word(name, false);
+		if (is_it && is_tcp && port == 0 && number <= PORT_MAX)
+			port = number;
 	}
+	return port;
 }
 
-/* The end of a message: the reason in parentheses, or nothing. */
-static const char *reason_text(int answer, bool explain)
+static int parse_port(const char *text, int lowest)
 {
-	static char text[64];
-
-	if (!explain)
-		return "";
-	stpcpy(stpcpy(stpcpy(text, " ("), answer_text(answer)), ")");
-	return text;
+	const char *end = text;
+	int port = parse_number(text, PORT_MAX, &end);
+	bad_if(!*text, "no port");
+	if (*end)
+		port = find_service(text);
+	bad_if(*end && !port, "no such port or service");
+	bad_if(port < lowest || port > PORT_MAX, "a port is 1 to 65535");
+	return port;
 }
 
-/* The message for a target that was not reached. */
-static void say_failure(const struct target *target)
+/* What no host can be called (RFC 1035, but _ and what is not ASCII are in
+ * use). A last label that is a number, to base 16 too, was to be an address. */
+static void check_host(const char *host)
 {
-	bool wanted = target->state == OCCUPIED;
-	int answer = target_answer(target);
-	enum standing standing = standing_of(answer);
-	enum standing expected = wanted ? REFUSED : ANSWERING;
-	bool in_use = target->state == ASSERT_FREE && is_in_use(standing);
-	const char *verb = wanted ? "bound" : "free";
-	const char *reason = reason_text(answer, standing != expected);
-
-	if (options.quiet || target->state == FIND)
-		return;
-	if (in_use && is_unix(target))
-		say("Socket % is in use.\n", target->service);
-	else if (in_use)
-		say("Port % is in use on %.\n", target->service,
-			address_text(&strongest(target)->name));
-	else if (is_unix(target))
-		say("Socket % not %.&\n", target->service, verb, reason);
-	else
-		say("Port % not % on %.&\n", target->service, verb,
-			target->host, reason);
-}
-
-/* Waiting */
-
-static struct pollfd *polls;        /* of OPEN_MAX */
-static nfds_t poll_count;
-
-struct wait {
-	int64_t start;              /* of the wait */
-	int64_t deadline;           /* when TIME is up, then the last check */
-	int64_t patience;           /* how long a probe may go unanswered */
-	int64_t now;                /* when ppoll last returned */
-	int64_t poll_start;         /* when that ppoll began; 0: it failed */
-	int64_t round_start;        /* of this round of checks */
-	int64_t next_round;         /* when it begins; NEVER until this ends */
-	int64_t wake;               /* when something is to be done next */
-	size_t probe_cursor;        /* target whose turn it is */
-	size_t lookup_cursor;
-	int work;                   /* started in this turn; a probe is 1 */
-	bool full;                  /* no room for what was to start last */
-	bool is_last;               /* TIME is up: this is the last check */
-	bool has_slept;
-	bool hopeless;              /* a target is: that ends the wait */
-};
-
-/* A find is over once its addresses are known: it never probes them. */
-static bool is_reached(const struct target *target, int answer)
-{
-	if (target->state == FIND)
-		return answer == NO_ANSWER_YET;
-	if (target->state == OCCUPIED)
-		return answer == ACCEPTED;
-	return standing_of(answer) <= SILENT;
-}
-
-/* True if that ends the wait for all targets. */
-static bool is_hopeless(const struct target *target, int answer)
-{
-	return (target->state == ASSERT_FREE &&
-	        is_in_use(standing_of(answer))) ||
-	       (target->state == FREE && does_not_resolve(answer));
-}
-
-/* True if the one check of the target has all its answers. A find asks none of
- * the addresses. */
-static bool is_checked(const struct target *target)
-{
-	const struct address *address = strongest(target);
-
-	return !is_pending(target) &&
-	       (!address || target->state == FIND ||
-	        standing_of(address->answer) != UNASKED);
-}
-
-/* Decides, after each answer, what has become of the target. */
-static void judge(struct target *target, struct wait *wait)
-{
-	int answer = target_answer(target);
-	bool hopeless = is_hopeless(target, answer);
-
-	if (is_reached(target, answer))
-		target->outcome = REACHED;
-	else if (hopeless || (is_once(target) && is_checked(target)))
-		target->outcome = FAILED;
-	if (target->outcome != WAITING)
-		abandon_targets(target, 1);
-	wait->hopeless |= hopeless;
-	say_change(target, answer, wait->now - wait->start);
-}
-
-/* Takes the answer to a probe. */
-static void settle(struct target *target, struct address *address, int answer,
-	struct wait *wait)
-{
-	close_fd(&address->fd);
-	if (answer == ETIMEDOUT && target->state != OCCUPIED)
-		answer = silence_answer(address);
-	address->answer = answer;
-	judge(target, wait);
-}
-
-/* Starts a probe if the address has not been asked in this round. Where no
- * descriptor is left it waits until one of ours is closed. */
-static void probe_if_due(struct target *target, struct address *address,
-	struct wait *wait)
-{
-	int64_t asked;
-	int answer;
-
-	if (address->fd || address->asked >= wait->round_start ||
-	    (address->asked && is_once(target)))
-		return;
-	asked = clock_now();
-	answer = open_count < OPEN_MAX ? probe_start(address) : EMFILE;
-	if (answer == EMFILE && open_count > 0) {
-		wait->full = true;
-		return;
-	}
-	address->asked = asked;
-	wait->work++;
-	if (answer != EINPROGRESS)
-		settle(target, address, answer, wait);
-}
-
-/* Starts a look-up 1 s after the last one began, or when that has ended. Where
- * too many are under way it waits until one has ended. A pipe takes two
- * descriptors and keeps one, so look-ups cannot take a probe's last. */
-static void look_up_if_due(struct target *target, struct lookup *lookup,
-	struct wait *wait)
-{
-	int error = EMFILE;
-
-	if (!lookup->family || lookup->child || wait->is_last ||
-	    wait->now < lookup->asked + SECOND ||
-	    (lookup->answer != NO_LOOKUP_YET && is_once(target)))
-		return;
-	if (open_count < OPEN_MAX && lookup_count < LOOKUPS_MAX)
-		error = lookup_start(target, lookup);
-	if ((error == EMFILE && open_count > 0) ||
-	    (error == EAGAIN && lookup_count > 0 && is_once(target))) {
-		wait->full = true;
-		return;
-	}
-	lookup->asked = clock_now();
-	wait->work += LOOKUP_WORK;
-	if (error) {
-		lookup->answer = error;
-		judge(target, wait);
-	}
-}
-
-static void probe_target(struct target *target, struct wait *wait)
-{
-	struct address *address;
-	size_t i;
-
-	for (i = 0; (address = address_at(target, i)); i++)
-		if (target->outcome == WAITING && target->state != FIND &&
-		    wait->work < BATCH)
-			probe_if_due(target, address, wait);
-}
-
-static void look_up_target(struct target *target, struct wait *wait)
-{
-	int f;
-
-	for (f = 0; f < 2; f++)
-		if (target->outcome == WAITING)
-			look_up_if_due(target, &target->lookups[f], wait);
-}
-
-/* Has each target start what is due, from the one at *cursor on, until a batch
- * is full; the next turn goes on there. */
-static void take_turns(void (*start)(struct target *, struct wait *),
-	size_t *cursor, struct wait *wait)
-{
-	size_t n;
-
-	wait->full = false;
-	for (n = 0; n < target_count && !wait->hopeless; n++) {
-		start(&targets[*cursor], wait);
-		if (wait->full || wait->work >= BATCH)
+	const char *label = host, *end = host + strlen(host);
+	for (const unsigned char *p = (const void *)host; *p; p++)
+		bad_if(*p < 128 && !isalnum(*p) && !strchr("-_.", *p),
+			"a host has only letters, digits, - _ .");
+	end -= end[-1] == '.';
+	bad_if(end - host > HOST_MAX, "a host has at most 253 bytes");
+	for (size_t size;; label += size + 1) {
+		size = strcspn(label, ".");
+		bad_if(size == 0, "nothing between two dots of the host");
+		bad_if(size > LABEL_MAX,
+			"a host has at most 63 bytes between dots");
+		if (label + size >= end)
 			break;
-		*cursor = (*cursor + 1) % target_count;
 	}
+	if (strncasecmp(label, "0x", 2) == 0 && label[2])
+		label += 2 + strspn(label + 2, "0123456789abcdefABCDEF");
+	bad_if(label + count_digits(label) == end,
+		"an IPv4 address is four numbers: 127.0.0.1");
 }
 
-/* The last check asks anew for occupied where the probe under way is old: its
- * SYN was lost. Frees the descriptors of all of them before any is asked. */
-static void begin_last_check(struct wait *wait)
+/* localhost and all that ends in .localhost, with or without a final dot. */
+static bool is_localhost(const char *host)
 {
-	struct address *address;
-	size_t i, n;
-
-	wait->is_last = true;
-	wait->deadline = wait->now + GRACE;
-	for (n = 0; n < target_count; n++)
-		for (i = 0; (address = address_at(&targets[n], i)); i++)
-			if (targets[n].state == OCCUPIED &&
-			    address->asked + LOST < wait->now)
-				close_fd(&address->fd);
+	const int size = strlen("localhost");
+	int start = strlen(host) - size;
+	start -= host[start + size - 1] == '.';
+	if (start < 0 || strncasecmp(host + start, "localhost", size) != 0)
+		return false;
+	return start == 0 || host[start - 1] == '.';
 }
 
-/* A round has ended when all probes that were due have been started. The next
- * one begins after a hundredth of the time waited, and ten times what this one
- * took, but no more than 1 s: a process that was stopped within a round would
- * sleep for ten times as long. */
-static void end_round(struct wait *wait)
+/* Gives the host its address, or localhost its two (RFC 6761). */
+static void parse_address(struct target *t, bool has_brackets)
 {
-	int64_t now = clock_now();
-	int64_t pause = smaller((now - wait->start) / 100, 100 * MS);
+	bool has_colon = strchr(t->host, ':');
+	const char *zone = NULL;
+	union endpoint e;
 
-	pause = larger(pause, 10 * (now - wait->round_start));
-	wait->next_round = now + larger(MS, smaller(pause, SECOND));
-}
-
-/* Begins a round, or the last check, if it is time to, and starts what is due:
- * probes first, as a look-up takes longer to start, unless there was no room
- * for look-ups the last time. */
-static void start_due(struct wait *wait)
-{
-	bool is_up = !wait->is_last && wait->now >= wait->deadline;
-	int work;
-
-	if (is_up)
-		begin_last_check(wait);
-	if (is_up || wait->now >= wait->next_round) {
-		wait->round_start = wait->now;
-		wait->next_round = NEVER;
+	if (parse_ip(t->host, &e, &zone) && has_brackets == has_colon) {
+		bool has_zone = zone || e.in6.sin6_scope_id;
+		bad_if(e.family == AF_INET6 && !has_zone &&
+			IN6_IS_ADDR_LINKLOCAL(&e.in6.sin6_addr),
+			"needs its interface: [fe80::1%eth0]:80");
+		add_address(t, &e)->zone = zone;
+		return;
 	}
-	wait->work = 0;
-	if (wait->full)
-		take_turns(look_up_target, &wait->lookup_cursor, wait);
-	work = wait->work;
-	take_turns(probe_target, &wait->probe_cursor, wait);
-	if (wait->work == work && wait->next_round == NEVER && !wait->is_last)
-		end_round(wait);
-	take_turns(look_up_target, &wait->lookup_cursor, wait);
+	bad_if(has_brackets, "not an IPv6 address");
+	check_host(t->host);
+	t->lookup.is_needed = !is_localhost(t->host);
+	if (!t->lookup.is_needed)
+		add_both(t, true);
+	t->lookup.questions[0].answer = NAME_ASKED;
+	t->lookup.questions[1].answer = NAME_ASKED;
 }
 
-static int add_poll(int fd, short events)
+/* HOST:PORT of a URL (RFC 3986), copied, or the word as it is. */
+static const char *strip_url(const char *word)
 {
-	polls[poll_count] = (struct pollfd){ .fd = fd, .events = events };
-	return poll_count++;
+	const char *start = word;
+	while (isalnum((unsigned char)*start) || memchr("+-.", *start, 3))
+		start++;
+	if (start == word || strncmp(start, "://", 3) != 0)
+		return word;
+	start += 3;
+	const char *end = start + strcspn(start, "/?#");
+	const char *at = memrchr(start, '@', end - start);
+	start = at ? at + 1 : start;
+	return memcpy(allocate(end - start + 1), start, end - start);
 }
 
-/* Puts what the target has under way into polls, and the time of what is next
- * to be done for it into wake. */
-static void add_polls(struct target *target, struct wait *wait)
+/* Copies the HOST of HOST:PORT; returns PORT, without a colon the text. */
+static const char *parse_host(struct target *t, const char *text)
 {
-	struct address *address;
-	struct lookup *lookup;
-	int64_t wake = NEVER;
-	size_t i;
+	const char *colon = strrchr(text, ':');
+	bool has_brackets = *text == '[';
+	bad_if(strchr(text, ','), "one target an argument: db:1 cache:2");
+	bad_if(strchr(text, '/'), "a / makes it a path or a URL: ./PATH,"
+		" SCHEME://HOST:PORT/...");
+	bad_if(strchr(text, '@'),
+		"USER@ is for a URL: SCHEME://USER@HOST:PORT");
+	bad_if(has_brackets && (!colon || colon[-1] != ']'),
+		"no :PORT after ]");
+	if (!colon)
+		return text;
+	const char *host = text + has_brackets, *end = colon - has_brackets;
+	bad_if(host >= end, "no host");
+	bad_if(!has_brackets && memchr(host, ':', end - host),
+		"an IPv6 address needs brackets: [::1]:80");
+	bad_if(end - host >= (int)sizeof t->host,
+		"a host has at most 253 bytes");
+	memcpy(t->host, host, end - host);
+	return colon + 1;
+}
 
-	for (i = 0; (address = address_at(target, i)); i++) {
-		if (address->fd) {
-			address->slot = add_poll(address->fd, POLLOUT);
-			wake = smaller(wake, address->asked + wait->patience);
-		} else if (!is_once(target)) {
-			wake = smaller(wake, wait->next_round);
-		}
+static void parse_path(struct target *t)
+{
+	union endpoint e = { .un.sun_family = AF_UNIX };
+	t->given = t->service = argument;
+	if (strncmp(argument, "unix:", 5) == 0)
+		t->service += strncmp(argument + 5, "//", 2) == 0 ? 7 : 5;
+	bad_if(!*t->service, "no path");
+	bad_if(strlen(t->service) >= sizeof e.un.sun_path,
+		"a socket's path has at most 107 bytes");
+	strcpy(e.un.sun_path, t->service);
+	add_address(t, &e);
+}
+
+static void parse_target(struct target *t)
+{
+	t->given = strip_url(argument);
+	t->service = parse_host(t, t->given);
+	bad_if(!*t->host && t->given != argument,
+		"no port: SCHEME://HOST:PORT");
+	bad_if(!*t->host, "neither HOST:PORT, nor a path, nor a STATE:"
+		" occupied, free, assert-free, find");
+	t->low = t->high = parse_port(t->service, 1);
+	parse_address(t, *t->given == '[');
+}
+
+/* [HOST:]PORT or [HOST:]LOW-HIGH, for find; without a host both wildcards. */
+static void parse_range(struct target *t, const char *range)
+{
+	char low[sizeof "65535"] = "";
+	t->given = range;
+	t->state = FIND;
+	bad_if(strchr(range, '/'),
+		"find is for [HOST:]PORT or [HOST:]LOW-HIGH");
+	t->service = parse_host(t, range);
+	size_t digits = count_digits(t->service);
+	if (digits > 0 && digits < sizeof low && t->service[digits] == '-') {
+		t->low = parse_port(memcpy(low, t->service, digits), 1);
+		t->service += digits + 1;
+		t->high = parse_port(t->service, 1);
+	} else {
+		t->low = t->high = parse_port(t->service, 0);
 	}
-	for (i = 0; i < 2; i++) {
-		lookup = &target->lookups[i];
-		if (lookup->fd)
-			lookup->slot = add_poll(lookup->fd, POLLIN);
-		if (lookup->fd && is_once(target))
-			wake = smaller(wake,
-				lookup->asked + options.connect_timeout);
-		else if (lookup->family && wait->now < lookup->asked + SECOND)
-			wake = smaller(wake, lookup->asked + SECOND);
-	}
-	wait->wake = smaller(wait->wake, wake);
-}
-
-/* Takes what ppoll reported. A probe is silent only if its patience was at an
- * end before ppoll, which still found no answer: so one that was answered
- * while the process was stopped counts. */
-static void hear(struct target *target, struct wait *wait)
-{
-	struct lookup *lookup;
-	struct address *address;
-	short events;
-	size_t i;
-
-	for (i = 0; (address = address_at(target, i)); i++) {
-		if (!address->fd)
-			continue;
-		events = polls[address->slot].revents;
-		if (events)
-			settle(target, address, probe_answer(address, events),
-				wait);
-		else if (wait->poll_start >= address->asked + wait->patience)
-			settle(target, address, ETIMEDOUT, wait);
-	}
-	for (i = 0; i < 2; i++) {
-		lookup = &target->lookups[i];
-		if (!lookup->fd)
-			continue;
-		if (polls[lookup->slot].revents) {
-			lookup_end(target, lookup, EAI_SYSTEM);
-		} else if (is_once(target) && wait->poll_start >=
-		           lookup->asked + options.connect_timeout) {
-			kill(lookup->child, SIGKILL);
-			lookup_end(target, lookup, EAI_AGAIN);
-		} else {
-			continue;
-		}
-		judge(target, wait);
-	}
-}
-
-/* SIGCONT is there to interrupt a ppoll(2); the others end process 1. */
-static void on_signal(int number)
-{
-	if (number != SIGCONT)
-		_exit(EXIT_SIGNAL + number);
-}
-
-/* One that is ignored stays so. SA_RESTART is for write(2): a ppoll(2) that a
- * handler interrupts ends all the same. */
-static void catch_signal(int number)
-{
-	struct sigaction inherited, caught = {
-		.sa_handler = on_signal, .sa_flags = SA_RESTART };
-
-	if (sigaction(number, NULL, &inherited) == 0 &&
-	    inherited.sa_handler == SIG_DFL)
-		sigaction(number, &caught, NULL);
-}
-
-/* Process 1 is not ended by a signal that has no handler (kill(2)); any other
- * is, and whoever waits for it sees by which. */
-static void catch_ends_of_process_1(void)
-{
-	if (getpid() == 1) {
-		catch_signal(SIGHUP);
-		catch_signal(SIGINT);
-		catch_signal(SIGTERM);
-	}
-}
-
-/* Sleeps until something is to be done; after a turn that started something it
- * only looks whether there is an answer. A ppoll(2) in which the process was
- * stopped would go on for all that was left of its time, if SIGCONT had no
- * handler (signal(7)). */
-static void wait_sleep(struct wait *wait)
-{
-	int64_t now = clock_now(), time;
-	struct timespec t;
-	size_t i;
-
-	poll_count = 0;
-	wait->wake = wait->deadline;
-	for (i = 0; i < target_count; i++)
-		if (targets[i].outcome == WAITING)
-			add_polls(&targets[i], wait);
-	time = wait->work == 0 ? larger(wait->wake - now, 0) : 0;
-	t = (struct timespec){ time / SECOND, time % SECOND };
-	if (time > 0 && !wait->has_slept) {
-		catch_signal(SIGCONT);
-		wait->has_slept = true;
-	}
-	/* Fails with EINTR, or ENOMEM, and then leaves revents alone: 0. */
-	wait->poll_start = ppoll(polls, poll_count, &t, NULL) < 0 ? 0 : now;
-	wait->now = clock_now();
-}
-
-/* True if the last check has ended, or all is decided: once a target has
- * failed, those that would wait on are not waited for. */
-static bool is_over(const struct wait *wait)
-{
-	bool failed = false, waiting = false, checking = false;
-	size_t i;
-
-	for (i = 0; i < target_count; i++) {
-		failed |= targets[i].outcome == FAILED;
-		if (targets[i].outcome == WAITING) {
-			waiting = true;
-			checking |= is_once(&targets[i]);
-		}
-	}
-	return wait->hopeless || !(failed ? checking : waiting) ||
-	       (wait->is_last && (wait->now >= wait->deadline ||
-	                          (open_count == 0 && wait->work == 0)));
-}
-
-/* Says which targets were not reached; returns the exit status. Where the wait
- * ended before its time, nothing can be said of those that still waited. */
-static int report(const struct wait *wait)
-{
-	int status = EXIT_REACHED;
-	size_t i;
-
-	for (i = 0; i < target_count; i++) {
-		if (targets[i].outcome != REACHED)
-			status = EXIT_NOT_REACHED;
-		if (targets[i].outcome == FAILED ||
-		    (targets[i].outcome == WAITING && wait->is_last))
-			say_failure(&targets[i]);
-	}
-	return status;
-}
-
-/* Waits for all targets; returns the exit status. */
-static int wait_for_all(void)
-{
-	struct wait wait = { .deadline = NEVER, .next_round = NEVER };
-	size_t i;
-
-	wait.start = wait.now = wait.round_start = clock_now();
-	wait.patience = options.connect_timeout;
-	if (options.timeout > 0) {
-		wait.deadline = wait.start + options.timeout;
-		wait.patience = smaller(wait.patience, options.timeout);
-	}
-	for (i = 0; i < target_count; i++)
-		judge(&targets[i], &wait);
-	if (!is_over(&wait))
-		catch_ends_of_process_1();
-	start_due(&wait);
-	while (!is_over(&wait)) {
-		wait_sleep(&wait);
-		for (i = 0; i < target_count && !wait.hopeless; i++)
-			if (targets[i].outcome == WAITING)
-				hear(&targets[i], &wait);
-		start_due(&wait);
-	}
-	abandon_targets(targets, target_count);
-	return report(&wait);
-}
-
-/* find */
-
-/* The port that was found for a target is its low. */
-static bool was_found(const struct target *target, int port)
-{
-	const struct target *earlier;
-
-	for (earlier = targets; earlier < target; earlier++)
-		if (earlier->low == port)
-			return true;
-	return false;
-}
-
-/* Opens a socket on address->fd. Shared, that is with SO_REUSEADDR, it gets a
- * port that is in TIME_WAIT; without it the kernel, or --reserve, passes that
- * over. Returns 0 or an errno. */
-static int open_holder(struct address *address, bool shared)
-{
-	int fd = open_address(address);
-
-	if (fd < 0)
-		return errno;
-	address->fd = fd;
-	open_count++;
-	if (address->name.family == AF_INET6 &&
-	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){ 0 },
-	               sizeof(int)) < 0)
-		return errno;
-	if (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 },
-	                         sizeof(int)) < 0)
-		return errno;
-	return 0;
-}
-
-/* Binds the address to the port; 0 is any. Returns 0 or an errno. A socket that
- * could not be bound is there still, for the next port of a range. */
-static int bind_address(struct address *address, int port, bool shared)
-{
-	int error = address->fd ? 0 : open_holder(address, shared);
-
-	address->name.in.sin_port = htons(port);
-	if (!error && bind(address->fd, &address->name.any,
-	                   name_size(&address->name)) < 0)
-		error = errno;
-	return error;
-}
-
-/* The port to which the kernel has bound the socket. */
-static int bound_port(const struct address *address)
-{
-	union name name = { 0 };
-	socklen_t size = sizeof name;
-
-	/* Cannot fail: the socket is open, and of the family IPv4 or IPv6. */
-	getsockname(address->fd, &name.any, &size);
-	return ntohs(name.in.sin_port);
-}
-
-/* Two sockets with SO_REUSEADDR exclude each other once one listens. Returns 0
- * or an errno, with *where it came from. */
-static int listen_all(struct target *target, struct address **where)
-{
-	size_t i;
-
-	for (i = 0; (*where = address_at(target, i)); i++)
-		if ((*where)->fd && listen((*where)->fd, 1) < 0)
-			return errno;
-	return 0;
-}
-
-/* Closes the sockets of the target, but not the first where the kernel has
- * picked its port: that one stays until the end, or it would be picked again.
- */
-static void let_go(struct target *target, bool picked)
-{
-	if (picked)
-		address_at(target, 0)->fd = 0;
-	close_addresses(target);
-}
-
-/* Binds all addresses of the target to *port; where that is 0, to one that
- * the kernel picks, which it becomes. Returns 0 or an errno, with *where it
- * came from. An address of a family that is absent here does not count. */
-static int hold(struct target *target, int *port, struct address **where)
-{
-	bool picked = !*port, held = false;
-	bool shared = !picked && !options.reserve_given;
-	struct address *address;
-	int error = 0;
-	size_t i;
-
-	for (i = 0; !error && (*where = address = address_at(target, i)); i++) {
-		error = bind_address(address, *port, shared);
-		if (error == EAFNOSUPPORT && !*target->host) {
-			address->name.family = AF_INET;
-			error = bind_address(address, *port, shared);
-		}
-		if (is_absent(&address->name, error)) {
-			close_fd(&address->fd);
-			error = 0;
-		} else if (!error) {
-			held = true;
-			*port = bound_port(address);
-			address->name.in.sin_port = htons(*port);
-		}
-	}
-	if (!error && !held)
-		error = EADDRNOTAVAIL;
-	if (!error && (shared || options.reserve_given))
-		error = listen_all(target, where);
-	if (error && held)
-		let_go(target, picked);
-	return error;
-}
-
-/* Finds the target's port, and holds it; it becomes its low. Returns 0, or
- * the errno and address of the last that was tried. */
-static int find_port(struct target *target, struct address **where)
-{
-	bool any = target->low == 0;
-	int tries = any ? PICKS_MAX : target->high - target->low + 1;
-	int port, error = 0, i;
-
-	for (i = 0; i < tries; i++) {
-		port = any ? 0 : target->low + i;
-		error = hold(target, &port, where);
-		if (error == 0 && (tries == 1 || !was_found(target, port))) {
-			target->low = port;
-			break;
-		}
-		if (error == 0) {
-			let_go(target, any);
-			error = EADDRINUSE;
-		} else if ((error != EADDRINUSE && error != EACCES) ||
-		           (any && *where == address_at(target, 0))) {
-			break;          /* another port would not help */
-		}
-	}
-	return error;
-}
-
-/* The message for a port that was not found. */
-static void say_not_found(const struct target *target, int error,
-	const struct address *where)
-{
-	const char *on = *target->host ? " on " : "", *host = target->host;
-	bool used = error == EADDRINUSE;
-	const char *reason = reason_text(error, !used);
-	char low[8], high[8];
-
-	append_number(low, target->low, 10, 1);
-	append_number(high, target->high, 10, 1);
-	if (target->low != target->high)
-		say("No port from % to % is free&%.&\n", low, high, on, host,
-			reason);
-	else if (used && target->low == 0)
-		say("No port is free&%.\n", on, host);
-	else if (used)
-		say("Port % is in use on %.\n", target->service,
-			address_text(&where->name));
+	bad_if(t->low > t->high, "LOW is above HIGH");
+	if (*t->host)
+		parse_address(t, *range == '[');
 	else
-		say("Port % cannot be bound&%.&\n", target->service, on, host,
-			reason);
+		add_both(t, false);
 }
 
-/* Leaves the port in TIME_WAIT at name: connects to its listener and has the
- * accepted side, which inherits SO_REUSEADDR, close first. Linux then gives
- * the port to no bind(2) to port 0 and to no connect(2), but to a bind(2)
- * with SO_REUSEADDR (inet_csk_get_port). Returns 0 or an errno. */
-static int reserve(int listener, const union name *name)
-{
-	struct pollfd ready = { .fd = listener, .events = POLLIN };
-	int64_t ms = smaller(options.connect_timeout / MS, INT_MAX);
-	int client, accepted, error = 0;
+/* Names: what the files say */
 
-	client = open_socket(name->family);
-	if (client < 0)
-		return errno;
-	if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 },
-	               sizeof(int)) < 0 ||
-	    (connect(client, &name->any, name_size(name)) < 0 &&
-	     errno != EINPROGRESS))
-		error = errno;
-	else if (poll(&ready, 1, ms) == 0)
-		error = ETIMEDOUT;
-	else if ((accepted = accept(listener, NULL, NULL)) < 0)
-		error = errno;
-	else
-		close(accepted);
-	close(client);
-	return error;
+static struct {                     /* addresses that an answer has */
+	int count;
+	union endpoint list[ADDRESSES_MAX];
+} found;
+
+/* Those of a family stay known, with their probes, but count no more. */
+static void unlist(struct target *t, bool ipv6)
+{
+	for (struct address *a = t->addresses; a; a = a->next)
+		if (a->is_listed && a->is_ipv6_answer == ipv6) {
+			a->is_listed = false;
+			a->gone = loop.now;
+		}
 }
 
-/* To connect to the wildcard address is to connect to the loopback one; that of
- * IPv6 stands for both families. */
-static int reserve_address(const struct address *address)
+/* False without memory. */
+static bool list_found(struct target *t, bool ipv6)
 {
-	union name name = address->name;
-	int error = reserve(address->fd, &name);
-
-	if (name.family == AF_INET6 && is_wildcard(&name) &&
-	    (!error || is_absent(&name, error))) {
-		name.family = AF_INET;  /* flowinfo, 0, becomes 0.0.0.0 */
-		error = reserve(address->fd, &name);
-	}
-	return error;
-}
-
-/* Reserves the target's port on all its addresses; tells if that fails. */
-static bool reserve_all(const struct target *target)
-{
-	const struct address *address;
-	char port[8];
-	int error;
-	size_t i;
-
-	append_number(port, target->low, 10, 1);
-	for (i = 0; (address = address_at(target, i)); i++) {
-		error = address->fd ? reserve_address(address) : 0;
-		if (error && !options.quiet)
-			say("Port % cannot be reserved on %.&\n", port,
-				address_text(&address->name),
-				reason_text(error, true));
-		if (error)
+	for (int i = 0; i < found.count; i++) {
+		struct address *a = add_address(t, &found.list[i]);
+		if (!a)
 			return false;
+		a->is_ipv6_answer = ipv6;
 	}
 	return true;
 }
 
-/* Finds all ports, holding each until the last is found; then reserves them,
- * lets go of them and prints them. Returns the exit status. */
-static int find_all(void)
+/* Has found what hosts(5) says of the host. Returns 0 or an errno. */
+static int read_hosts(const char *host)
 {
-	struct target *target, *end = targets + target_count;
-	char *text = allocate(target_count, sizeof "65535\n"), *to = text;
-	struct address *where = NULL;
-	int error;
+	char name[HOST_MAX + 2], text[WORD_MAX + 1];
+	size_t length = strlen(strcpy(name, host));
 
-	if (!text)
-		die("memory", errno);
-	wait_for_all();
-	for (target = targets; target < end; target++) {
-		error = target->outcome == REACHED
-			? find_port(target, &where) : target_answer(target);
-		if (error) {
-			if (!options.quiet)
-				say_not_found(target, error, where);
-			return EXIT_NOT_REACHED;
-		}
-		to = append_number(to, target->low, 10, 1);
-		*to++ = '\n';
+	if (name[length - 1] == '.')
+		name[length - 1] = '\0';
+	found.count = 0;
+	file_open("/etc/hosts");
+	while (next_line()) {
+		next_word();
+		memcpy(text, file.word, sizeof text);
+		while (next_word() && !is_word(name, true))
+			;
+		if (file.length > 0 && found.count < ADDRESSES_MAX &&
+		    parse_ip(text, &found.list[found.count], NULL))
+			found.count++;
 	}
-	for (target = targets; target < end && options.reserve_given; target++)
-		if (!reserve_all(target))
-			return EXIT_NOT_REACHED;
-	close_targets(targets, target_count);
-	if (!write_all(STDOUT_FILENO, text, to - text))
-		die("standard output", errno);
+	return file.error;
+}
+
+static struct {                     /* what resolv.conf(5) says */
+	uint32_t fingerprint;
+	int servers;
+	union endpoint server[SERVERS_MAX];
+	int ndots;
+	int domains;                /* in the search list */
+	char domain[2][WORD_MAX + 1];   /* candidate's number - 1, and that */
+} configuration;
+
+/* Of the search list only what the candidate may need. */
+static void read_line(int candidate)
+{
+	union endpoint *server = &configuration.server[configuration.servers];
+	int i = 0;
+	next_word();
+	if (is_word("nameserver", false)) {
+		if (configuration.servers < SERVERS_MAX && next_word() &&
+		    parse_ip(file.word, server, NULL)) {
+			server->in.sin_port = htons(NS_DEFAULTPORT);
+			configuration.servers++;
+		}
+	} else if (is_word("search", false) || is_word("domain", false)) {
+		for (; next_word(); i++)
+			if (i == candidate || i == candidate - 1)
+				memcpy(configuration.domain[i == candidate],
+					file.word, sizeof file.word);
+		configuration.domains = i;
+	} else if (is_word("options", false)) {
+		while (next_word())
+			if (strncmp(file.word, "ndots:", 6) == 0)
+				configuration.ndots = parse_number(
+					file.word + 6, NDOTS_MAX - 1, NULL);
+	}
+}
+
+/* Returns 0 or an errno. Without a name server in it that is 127.0.0.1. */
+static int read_configuration(int candidate)
+{
+	union endpoint *server = configuration.server;
+	set_special(server, AF_INET, true);
+	server->in.sin_port = htons(NS_DEFAULTPORT);
+	configuration.servers = configuration.domains = 0;
+	configuration.ndots = 1;
+	file_open("/etc/resolv.conf");
+	while (next_line())
+		read_line(candidate);
+	configuration.fingerprint = file.fingerprint;
+	configuration.servers = larger(configuration.servers, 1);
+	return file.error;
+}
+
+/* Names: questions to the servers, and their answers (RFC 1035) */
+
+/* True for a target that is asked once only: no second probe or look-up. */
+static bool is_once(const struct target *t)
+{
+	return t->state == ASSERT_FREE || options.timeout == 0;
+}
+
+/* The stronger answer of both families. */
+static int name_answer(const struct target *t)
+{
+	int a = t->lookup.questions[0].answer;
+	int aaaa = t->lookup.questions[1].answer;
+	if (!t->lookup.is_needed)
+		return NAME_KNOWN;
+	return meaning_of(aaaa) > meaning_of(a) ? aaaa : a;
+}
+
+/* With fewer than ndots dots the search list comes first, else the name as it
+ * is; with a final dot there is no list. "" where it would be too long. */
+static void name_candidate(struct lookup *l, const char *host)
+{
+	size_t length = strlen(host);
+	bool is_absolute = host[length - 1] == '.';
+	int dots = 0;
+	for (const char *p = host; *p; p++)
+		dots += *p == '.';
+	bool is_first = is_absolute || dots >= configuration.ndots;
+	l->candidates = is_absolute ? 1 : configuration.domains + 1;
+	strcpy(l->name, host);
+	if (l->candidate == (is_first ? 0 : configuration.domains))
+		return;
+	const char *domain = configuration.domain[!is_first];
+	domain += *domain == '.';       /* "search .": the name as it is */
+	if (length + 1 + strlen(domain) < sizeof l->name)
+		stpcpy(stpcpy(l->name + length, "."), domain);
+	else
+		*l->name = '\0';
+}
+
+/* Writes a question; returns its size, or 0 if there can be no such name. */
+static size_t make_query(const struct lookup *l, int f, unsigned char *query)
+{
+	int type = f ? ns_t_aaaa : ns_t_a, size = 0;
+	if (*l->name)
+		size = res_mkquery(0, l->name, ns_c_in, type, NULL, 0, NULL,
+			query, QUERY_MAX);
+	query[0] = l->questions[f].id >> 8;
+	query[1] = l->questions[f].id;
+	return larger(size, 0);
+}
+
+/* Found has the addresses of the question's type among the answers, whosever
+ * they are: CNAMEs lead there. Returns the RCODE, or -1 if it is no answer to
+ * this very question, or malformed; what is truncated may end anywhere. */
+static int read_reply(const unsigned char *reply, size_t size,
+	const unsigned char *query, size_t query_size, bool ipv6,
+	bool *is_truncated)
+{
+	const unsigned char *p = reply + query_size, *end = reply + size;
+	const unsigned type = ipv6 ? ns_t_aaaa : ns_t_a;
+	int count, wanted = ipv6 ? 16 : 4;
+
+	found.count = 0;
+	if (!query_size || size < query_size || memcmp(reply, query, 2) != 0 ||
+	    (reply[2] & 0xf8) != 0x80 || get16(reply + 4) != 1)
+		return -1;
+	for (size_t i = NS_HFIXEDSZ; i < query_size; i++)
+		if (tolower(reply[i]) != tolower(query[i]))
+			return -1;
+	*is_truncated = reply[2] & 2;
+	for (count = get16(reply + 6); count > 0; count--) {
+		int length = dn_skipname(p, end);
+		if (length < 0 || end - p < length + NS_RRFIXEDSZ)
+			break;
+		p += length + NS_RRFIXEDSZ;
+		length = get16(p - 2);
+		if (end - p < length)
+			break;
+		if (get16(p - 10) == type && get16(p - 8) == ns_c_in &&
+		    length == wanted && found.count < ADDRESSES_MAX)
+			set_ip(&found.list[found.count++], p, ipv6);
+		p += length;
+	}
+	return count > 0 && !*is_truncated ? -1 : reply[3] & 15;
+}
+
+/* The best that servers have said; NAME_ASKED while more is awaited. No address
+ * counts when all have been heard, or DENIAL after the first. Silent is what was
+ * so when ppoll began: the process may have been stopped. */
+static int family_answer(const struct target *t, const struct question *q)
+{
+	const struct lookup *l = &t->lookup;
+	int64_t end = l->candidate_started + NAME_PATIENCE;
+	if (is_once(t))
+		end = smaller(end, l->started + options.connect_timeout);
+	if (loop.is_last)
+		end = smaller(end, loop.deadline - GRACE);
+	bool is_late = loop.poll_start >= end;
+	if (q->best == NAME_UNKNOWN && !q->fd)
+		is_late = loop.now >= q->denied_at + DENIAL;
+	if (q->heard == (1 << l->servers) - 1 && !q->fd)
+		is_late = true;
+	return is_late || q->best == NAME_KNOWN ? q->best : NAME_ASKED;
+}
+
+static void take_word(struct question *q, int server, int answer)
+{
+	if (answer == NAME_UNKNOWN && q->best < NAME_UNKNOWN)
+		q->denied_at = loop.now;
+	q->best = larger(q->best, answer);
+	q->heard |= 1 << server;
+}
+
+/* A candidate that has an address is the name; a family that had failed before
+ * is waited for once more. Silence leads nowhere, all else to the next
+ * candidate, after the last to no such name, unless a candidate has failed. */
+static void lookup_decide(struct target *t)
+{
+	struct lookup *l = &t->lookup;
+	struct question *q = l->questions;
+	int answer[2] = { family_answer(t, &q[0]), family_answer(t, &q[1]) };
+	int best = larger(answer[0], answer[1]), next = l->candidate + 1;
+	int worst = smaller(answer[0], answer[1]);
+	bool has_none = worst > NAME_SILENT && best < NAME_KNOWN;
+	if (!l->servers || (best < NAME_KNOWN && worst == NAME_ASKED))
+		return;
+	if (worst > NAME_SILENT)
+		lookup_end(l);
+	else if (best < NAME_KNOWN)
+		answer[0] = answer[1] = NAME_SILENT;
+	if (has_none) {
+		l->has_failed |= worst < NAME_UNKNOWN;
+		if (next < l->candidates) {
+			l->candidate = next;
+			l->due = loop.now;
+			return;
+		}
+		answer[0] = l->has_failed ? NAME_FAILED : NAME_UNKNOWN;
+		answer[1] = answer[0];
+	}
+	for (int f = 0; f < 2; f++) {
+		if (answer[f] == NAME_UNKNOWN)
+			unlist(t, f);
+		if (answer[f] != NAME_ASKED ||
+		    meaning_of(q[f].answer) == NAME_TROUBLE)
+			q[f].answer = answer[f];
+	}
+}
+
+/* A question by TCP is over: what fitted into UDP's answer counts. */
+static void stream_end(struct question *q)
+{
+	close_socket(&q->fd);
+	take_word(q, q->server, q->has_fitted ? NAME_KNOWN : NAME_FAILED);
+}
+
+static void stream_start(struct lookup *l, struct question *q, int server)
+{
+	union endpoint peer;
+	socklen_t size = sizeof peer;
+
+	if (q->fd)
+		return;
+	q->server = server;
+	q->has_fitted = found.count > 0;
+	q->is_sent = false;
+	q->size = 0;
+	q->give_up = loop.now + SECOND;
+	if (!q->reply)
+		q->reply = allocate(STREAM_MAX);
+	getpeername(l->fds[server], &peer.any, &size);  /* cannot fail */
+	if (q->reply)
+		q->fd = open_socket(peer.family, SOCK_STREAM);
+	/* To make room this very look-up may have given way. */
+	if (!q->fd || !l->servers || connect_socket(q->fd, &peer) != 0)
+		stream_end(q);
+}
+
+/* True for an answer. The first of a family with an address counts. */
+static bool take_reply(struct target *t, const unsigned char *reply,
+	size_t size, int server, bool is_stream)
+{
+	struct lookup *l = &t->lookup;
+	unsigned char query[QUERY_MAX];
+	bool is_truncated = false;
+	int f = -1, code = -1, answer = NAME_FAILED;
+
+	while (code < 0 && ++f < 2)
+		code = read_reply(reply, size, query,
+			make_query(l, f, query), f, &is_truncated);
+	if (code < 0 || l->questions[f].best == NAME_KNOWN)
+		return code >= 0;
+	if (is_truncated && !is_stream) {
+		list_found(t, f);
+		stream_start(l, &l->questions[f], server);
+		return true;
+	}
+	if (code == ns_r_noerror && found.count > 0) {
+		unlist(t, f);
+		answer = list_found(t, f) ? NAME_KNOWN : NAME_FAILED;
+	} else if (code == ns_r_noerror || code == ns_r_nxdomain) {
+		answer = NAME_UNKNOWN;
+	}
+	/* After silence both families are waited for anew. */
+	if (answer == NAME_KNOWN && name_answer(t) == NAME_SILENT)
+		l->candidate_started = loop.now;
+	take_word(&l->questions[f], server, answer);
+	return true;
+}
+
+/* Sends the question, or takes what has come of the reply: its length in two
+ * bytes, and the packet (RFC 1035, 4.2.2). */
+static void stream_hear(struct target *t, int f)
+{
+	struct question *q = &t->lookup.questions[f];
+	unsigned char query[2 + QUERY_MAX];
+
+	if (!q->is_sent) {
+		ssize_t n = make_query(&t->lookup, f, query + 2);
+		query[0] = n >> 8;
+		query[1] = n;
+		q->is_sent = true;
+		if (send(q->fd, query, n + 2, MSG_NOSIGNAL) != n + 2)
+			stream_end(q);
+		return;
+	}
+	ssize_t n = recv(q->fd, q->reply + q->size, STREAM_MAX - q->size, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	q->size += larger(n, 0);
+	size_t size = get16(q->reply);
+	if (n > 0 && (q->size < 2 || q->size < 2 + size))
+		return;
+	if (n > 0 && take_reply(t, q->reply + 2, size, q->server, true))
+		close_socket(&q->fd);
+	else
+		stream_end(q);
+}
+
+/* A refusal by ICMP is an error of the socket (udp(7)). */
+static void lookup_hear(struct target *t)
+{
+	struct lookup *l = &t->lookup;
+	struct question *q = l->questions;
+	for (int i = 0; i < l->servers; i++) {
+		ssize_t n = 0;
+		if (!polls[l->fds[i]].revents)
+			continue;
+		for (int tries = 0; n >= 0 && tries < PACKETS_MAX; tries++) {
+			n = recv(l->fds[i], packet, sizeof packet, 0);
+			if (n >= 0)
+				take_reply(t, packet, n, i, false);
+		}
+		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+			take_word(&q[0], i, NAME_SILENT);
+			take_word(&q[1], i, NAME_SILENT);
+		}
+	}
+	for (int f = 0; f < 2; f++) {
+		if (polls[q[f].fd].revents)
+			stream_hear(t, f);
+		else if (q[f].fd && loop.now >= q[f].give_up)
+			stream_end(&q[f]);
+	}
+	lookup_decide(t);
+}
+
+/* The sockets are connected: the kernel takes packets from there only. Where
+ * descriptors are few, the next time begins with the server that got none. An
+ * errno is returned where there is no socket at all. */
+static int open_servers(struct lookup *l)
+{
+	static int first;
+	int count = configuration.servers, has_any = l->servers;
+	for (int n = 0; n < count; n++) {
+		int i = (first + n) % count, *fd = &l->fds[i];
+		const union endpoint *e = &configuration.server[i];
+		if (*fd)
+			continue;
+		*fd = open_socket(e->family, SOCK_DGRAM);
+		if (!*fd && errno != EAFNOSUPPORT) {
+			if (!has_any)
+				return errno;
+			first = i;
+			break;
+		}
+		has_any |= *fd;
+		if (*fd && connect_socket(*fd, e) != 0)
+			close_socket(fd);
+	}
+	l->servers = count;
+	return 0;
+}
+
+/* Nobody can guess the IDs; at boot, without entropy, the clock must do. */
+static void lookup_begin(struct target *t)
+{
+	struct lookup *l = &t->lookup;
+	uint32_t id;
+
+	if (getrandom(&id, sizeof id, GRND_NONBLOCK) != sizeof id)
+		id = loop.now ^ loop.now >> 16;
+	for (int f = 0; f < 2; f++) {
+		l->questions[f].id = id >> 16 * f;
+		l->questions[f].best = NAME_SILENT;
+		l->questions[f].heard = 0;
+	}
+	l->fingerprint = configuration.fingerprint;
+	name_candidate(l, t->host);
+	l->has_failed &= l->candidate > 0;
+	l->candidate_started = loop.now;
+	if (l->candidate == 0 && !(is_once(t) && l->started))
+		l->started = loop.now;
+}
+
+/* Asks all servers, but not twice what a target that is asked once has heard.
+ * An error may be that of the packet before: hence the second try. */
+static void send_questions(const struct target *t, struct lookup *l)
+{
+	unsigned char query[QUERY_MAX];
+
+	for (int f = 0; f < 2; f++) {
+		struct question *q = &l->questions[f];
+		size_t size = make_query(l, f, query);
+		int failure = size ? NAME_SILENT : NAME_UNKNOWN;
+		if (is_once(t) && q->best == NAME_KNOWN)
+			continue;
+		if (!is_once(t)) {
+			q->best = NAME_SILENT;
+			q->heard = 0;
+		}
+		for (int i = 0; i < l->servers; i++) {
+			int fd = size ? l->fds[i] : 0;
+			if (q->heard & 1 << i)
+				continue;
+			if (!fd || (send(fd, query, size, MSG_NOSIGNAL) < 0 &&
+			            send(fd, query, size, MSG_NOSIGNAL) < 0))
+				take_word(q, i, failure);
+		}
+	}
+}
+
+/* Asks again on the same sockets, so that late answers count, while
+ * resolv.conf(5) stays as it is. Returns 0, or the errno that prevented it. */
+static int lookup_ask(struct target *t)
+{
+	struct lookup *l = &t->lookup;
+	bool is_begun = l->servers || l->candidate > 0;
+	int error = 0;
+	found.count = 0;
+	if (l->servers || l->candidate == 0)
+		error = read_hosts(t->host);
+	if (!error && found.count > 0) {
+		lookup_end(l);
+		unlist(t, false);
+		unlist(t, true);
+		l->questions[0].answer = NAME_KNOWN;
+		l->questions[1].answer = NAME_UNKNOWN;
+		return list_found(t, false) ? 0 : ENOMEM;
+	}
+	if (!error)
+		error = read_configuration(l->candidate);
+	if (!error && is_begun && l->fingerprint != configuration.fingerprint) {
+		lookup_end(l);
+		error = read_configuration(0);
+	}
+	bool is_new = !l->servers;
+	if (!error)
+		error = open_servers(l);
+	if (error)
+		return error;
+	if (is_new)
+		lookup_begin(t);
+	send_questions(t, l);
+	return 0;
+}
+
+/* Judging */
+
+/* The first address of the strongest answer, or NULL. One that is not listed
+ * counts only where it accepts, for occupied. */
+static struct address *strongest(const struct target *t)
+{
+	struct address *best = NULL;
+	for (struct address *a = t->addresses; a; a = a->next) {
+		bool is_reached = t->state == OCCUPIED && a->answer == ACCEPTED;
+		if ((a->is_listed || is_reached) &&
+		    (!best || meaning_of(a->answer) > meaning_of(best->answer)))
+			best = a;
+	}
+	return best;
+}
+
+static int target_answer(const struct target *t)
+{
+	const struct address *a = strongest(t);
+	int answer = name_answer(t);
+	if (a && meaning_of(a->answer) > meaning_of(answer))
+		answer = a->answer;
+	return answer;
+}
+
+/* What -s has opened is read first, or close(2) would reset it. */
+static void close_probe(struct address *a)
+{
+	for (int i = 0; a->open_since && i < DRAIN_MAX; i++)
+		if (recv(a->fd, packet, sizeof packet, 0) <= 0)
+			break;
+	a->open_since = 0;
+	close_socket(&a->fd);
+}
+
+static void close_addresses(struct target *t)
+{
+	for (struct address *a = t->addresses; a; a = a->next)
+		close_probe(a);
+}
+
+static void close_target(struct target *t)
+{
+	lookup_end(&t->lookup);
+	if (!t->found)
+		close_addresses(t);
+}
+
+static void judge(struct target *t)
+{
+	unsigned meaning = 1 << meaning_of(target_answer(t));
+	bool is_end = meaning & states[t->state].ended_by;
+	if (t->outcome != WAITING)
+		return;
+	if (meaning & states[t->state].reached_by)
+		t->outcome = REACHED;
+	else if (is_end || (is_once(t) && meaning != 1 << PENDING))
+		t->outcome = FAILED;
+	else
+		return;
+	t->reached_at = loop.now;
+	loop.is_ended |= is_end;
+	close_target(t);
+}
+
+/* Probes */
+
+static int set_option(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof value);
+}
+
+/* For SO_LINGER: close(2) sends a RST, or goes the ordinary way. */
+static const struct linger rst = { .l_onoff = 1 }, fin = { .l_onoff = 0 };
+
+/* True if it is this machine's: only such a one can be taken for
+ * IP_MULTICAST_IF (ip(7)), or is its own source with IPv6. */
+static bool is_local(const union endpoint *e)
+{
+	const struct in6_addr *ipv6 = &e->in6.sin6_addr;
+	uint32_t ipv4 = e->in.sin_addr.s_addr;
+	bool is_ipv4 = e->family == AF_INET, result = false;
+	union endpoint self;
+	socklen_t size = sizeof self;
+
+	if (is_ipv4 ? ntohl(ipv4) >> 24 == 127 : IN6_IS_ADDR_LOOPBACK(ipv6))
+		return true;
+	int fd = open_socket(e->family, SOCK_DGRAM);
+	if (!fd)                /* then bind(2) will say so, too */
+		return true;
+	if (is_ipv4)
+		result = !set_option(fd, IPPROTO_IP, IP_MULTICAST_IF, ipv4);
+	else if (connect_socket(fd, e) == 0 &&
+	         getsockname(fd, &self.any, &size) == 0)
+		result = IN6_ARE_ADDR_EQUAL(&self.in6.sin6_addr, ipv6);
+	close_socket(&fd);
+	return result;
+}
+
+/* Asks the kernel, which sends nothing. */
+static int try_connect_udp(const union endpoint *e)
+{
+	int fd = open_socket(e->family, SOCK_DGRAM);
+	int error = fd ? connect_socket(fd, e) : errno;
+	close_socket(&fd);
+	return error;
+}
+
+/* EADDRNOTAVAIL is EAFNOSUPPORT where IPv6 is off: then loopback has no source,
+ * either. Otherwise an address is tentative, or no TCP port is left. */
+static int check_family(sa_family_t family, int error)
+{
+	union endpoint e;
+
+	set_special(&e, family, true);
+	e.in.sin_port = htons(NS_DEFAULTPORT);
+	if (error == EADDRNOTAVAIL && try_connect_udp(&e) == error)
+		return EAFNOSUPPORT;
+	return error;
+}
+
+/* If it may share, EADDRINUSE is for what listens, or would not (socket(7)).
+ * IP_FREEBIND, which serves IPv6, too, gets addresses that are away for now. */
+static int try_bind(const union endpoint *e, bool may_share)
+{
+	int fd = open_socket(e->family, SOCK_STREAM);
+	if (fd && may_share) {
+		set_option(fd, IPPROTO_IP, IP_FREEBIND, 1);
+		set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	}
+	int error = fd ? bind_socket(fd, e) : errno;
+	close_socket(&fd);
+	return error;
+}
+
+/* Where it is local silence may be a full queue, or a rule: bind(2) knows. */
+static int check_local(const union endpoint *e, int answer)
+{
+	enum meaning meaning = meaning_of(answer);
+	bool is_open = meaning == SILENT || meaning == UNREACHABLE;
+	if (!is_open || e->family == AF_UNIX || !is_local(e))
+		return answer;
+	int error = try_bind(e, true);
+	if (error == EADDRINUSE)
+		return MUTE;
+	bool is_nobody = error == 0 || error == EADDRNOTAVAIL;
+	return is_nobody || answer == EAFNOSUPPORT ? answer : error;
+}
+
+static int connect_answer(const union endpoint *e, int error)
+{
+	if (e->family == AF_UNIX && error == EAGAIN)
+		return options.stable ? QUEUE_FULL : ACCEPTED;
+	if (e->family == AF_UNIX)
+		return error;
+	if (error == EINVAL)            /* blackhole; link-local, no zone */
+		return ENETUNREACH;
+	if (error == ENOPROTOOPT)       /* ICMP's protocol unreachable */
+		return EHOSTUNREACH;
+	if (error == EACCES)            /* prohibited here, or by ICMPv6 */
+		return try_connect_udp(e) ? error : EHOSTUNREACH;
+	return check_family(e->family, error);
+}
+
+/* Only getpeername(2) knows. A connection to itself, where connect(2) draws the
+ * very port that it goes to, means that nobody is there. */
+static int probe_answer(const struct address *a)
+{
+	union endpoint peer, self;
+	socklen_t peer_size = sizeof peer, self_size = sizeof self;
+	socklen_t size = sizeof(int);
+	int error = 0;
+
+	getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	if (error == EACCES)    /* by ICMPv6; what is local, connect(2) says */
+		return EHOSTUNREACH;
+	if (error)
+		return connect_answer(&a->endpoint, error);
+	if (getpeername(a->fd, &peer.any, &peer_size) < 0)
+		return errno == ENOTCONN ? NO_ANSWER : errno;
+	if (getsockname(a->fd, &self.any, &self_size) < 0)
+		return errno;
+	/* Of the unions only what the kernel has written. */
+	if (peer.family != AF_UNIX && peer_size == self_size &&
+	    memcmp(&peer, &self, self_size) == 0)
+		return ECONNREFUSED;
+	return ACCEPTED;
+}
+
+/* What the other side sends is read: it would hide the end. */
+static int stable_answer(const struct address *a, short events)
+{
+	if (events & (POLLRDHUP | POLLHUP | POLLERR))
+		return DROPPED;
+	if (events)
+		recv(a->fd, packet, sizeof packet, 0);
+	int64_t end = a->open_since + options.stable;
+	return loop.poll_start >= end ? ACCEPTED : STILL_OPEN;
+}
+
+/* Its zone is the interface that has that name now. */
+static int open_address(struct address *a)
+{
+	union endpoint *e = &a->endpoint;
+	while (a->zone && !(e->in6.sin6_scope_id = if_nametoindex(a->zone)))
+		if (!has_made_room(HOLD))
+			return errno;
+	a->fd = open_socket(e->family, SOCK_STREAM);
+	return a->fd ? 0 : errno;
+}
+
+/* Returns the answer, or NO_ANSWER while that is awaited. */
+static int probe_begin(struct address *a)
+{
+	const union endpoint *e = &a->endpoint;
+	int error = open_address(a);
+	if (error)
+		return error;
+	/* A kernel that does not know it is asked all the same. */
+	if (e->family != AF_UNIX && !options.stable)
+		set_option(a->fd, IPPROTO_TCP, TCP_QUICKACK, 0);
+	setsockopt(a->fd, SOL_SOCKET, SO_LINGER, &rst, sizeof rst);
+	error = connect_socket(a->fd, e);
+	if (error) {
+		close_socket(&a->fd);
+		return connect_answer(e, error);
+	}
+	/* Loopback has the answer by now; else try_bind is to ignore us. */
+	int answer = probe_answer(a);
+	if (answer == NO_ANSWER)
+		set_option(a->fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	return answer;
+}
+
+/* With -s an acceptance is half: news only where the one before was neither
+ * stable nor, just now, DROPPED. */
+static void settle(struct target *t, struct address *a, int answer)
+{
+	if (answer == ACCEPTED && options.stable && !a->open_since) {
+		setsockopt(a->fd, SOL_SOCKET, SO_LINGER, &fin, sizeof fin);
+		a->open_since = loop.now;
+		answer = STILL_OPEN;
+	}
+	bool is_old_news = a->answer == ACCEPTED ||
+		(a->answer == DROPPED && loop.now < a->open_since + LOST);
+	if (answer == NO_ANSWER || (answer == STILL_OPEN && is_old_news))
+		return;
+	if (answer != STILL_OPEN)
+		close_probe(a);
+	if (t->state != OCCUPIED)
+		answer = check_local(&a->endpoint, answer);
+	a->answer = answer;
+	judge(t);
+}
+
+/* find */
+
+/* Listens only in TIME_WAIT: SO_REUSEADDR gets that, but excludes nobody
+ * before. IPv6 serves IPv4, but not beside 0.0.0.0. Returns BOUND or an
+ * errno. */
+static int bind_address(struct address *a, int port, bool is_alone)
+{
+	union endpoint *e = &a->endpoint;
+	socklen_t size = sizeof *e;
+	int error = open_address(a);
+	if (error)
+		return error;
+	e->in.sin_port = htons(port);
+	if (e->family == AF_INET6)
+		set_option(a->fd, IPPROTO_IPV6, IPV6_V6ONLY, !is_alone);
+	error = bind_socket(a->fd, e);
+	if (error == EADDRINUSE && port && !given['r']) {
+		set_option(a->fd, SOL_SOCKET, SO_REUSEADDR, 1);
+		error = bind_socket(a->fd, e);
+		if (!error && listen(a->fd, 1) < 0)
+			error = errno;
+	}
+	if (!error) {
+		getsockname(a->fd, &e->any, &size);     /* cannot fail */
+		return BOUND;
+	}
+	close_socket(&a->fd);
+	return check_family(e->family, error);
+}
+
+/* Returns the port, for 0 one that the kernel picks; 0 if there is none. */
+static int bind_all(struct target *t, int port)
+{
+	int bound = 0;
+	for (struct address *a = t->addresses; a; a = a->next)
+		a->answer = EAFNOSUPPORT;
+	for (struct address *a = t->addresses; a; a = a->next) {
+		if (!a->is_listed)
+			continue;
+		a->answer = bind_address(a, bound ? bound : port, *t->host);
+		if (a->answer == BOUND)
+			bound = ntohs(a->endpoint.in.sin_port);
+		else if (a->answer != EAFNOSUPPORT)
+			return bound;
+	}
+	if (!bound)
+		strongest(t)->answer = EADDRNOTAVAIL;
+	return bound;
+}
+
+/* The first sockets of tries are kept: the kernel would pick the same again. */
+static void find_port(struct target *t)
+{
+	int picks[PICKS_MAX] = { 0 };
+	int tries = t->low ? t->high - t->low + 1 : PICKS_MAX;
+	struct address *first = t->addresses;
+	while (!first->is_listed)
+		first = first->next;
+	for (int i = 0; i < tries && !t->found; i++) {
+		int port = bind_all(t, t->low ? t->low + i : 0);
+		int answer = strongest(t)->answer;
+		bool is_taken = false;
+		for (size_t n = 0; tries > 1 && n < target_count; n++)
+			is_taken |= targets[n].found == port ||
+				(targets[n].low == port &&
+				 targets[n].high == port);
+		if (answer == BOUND && is_taken)
+			answer = first->answer = EADDRINUSE;
+		if (answer == BOUND) {
+			t->found = port;
+			break;
+		}
+		if (t->low == 0) {
+			picks[i] = first->fd;
+			first->fd = 0;
+		}
+		close_addresses(t);
+		if ((answer != EADDRINUSE && answer != EACCES) ||
+		    (t->low == 0 && !port) || clock_now() >= loop.deadline)
+			break;
+	}
+	for (int i = 0; i < PICKS_MAX; i++)
+		close_socket(&picks[i]);
+	for (struct address *a = t->addresses; a; a = a->next)
+		held_count += a->fd != 0;
+}
+
+/* The accepted side, with the listener's SO_REUSEADDR, closes first. Then only
+ * a bind(2) to the port with SO_REUSEADDR gets it (inet_csk_get_port). */
+static int make_time_wait(int listener, const union endpoint *e)
+{
+	struct pollfd ready = { .fd = listener, .events = POLLIN };
+	int64_t left = larger(loop.deadline - clock_now(), GRACE);
+	int ms = smaller(smaller(options.connect_timeout, left) / MS + 1,
+		INT32_MAX);
+	int client = open_socket(e->family, SOCK_STREAM);
+	if (!client)
+		return errno;
+	set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
+	int error = listen(listener, 1) < 0 ? errno : connect_socket(client, e);
+	if (!error && poll(&ready, 1, ms) == 0)
+		error = ETIMEDOUT;
+	int accepted = error ? 0 : accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (accepted > 0)
+		close(accepted);
+	else if (!error)
+		error = errno;
+	close_socket(&client);
+	return error;
+}
+
+/* Reserves the port that the address holds, of a wildcard on loopback, and lets
+ * go of it. NOT_KEPT: anybody could have it (net.ipv4.tcp_max_tw_buckets). */
+static int reserve(struct address *a)
+{
+	union endpoint *e = &a->endpoint;
+	replace_wildcard(e);
+	int error = check_family(e->family, make_time_wait(a->fd, e));
+	close_socket(&a->fd);
+	if (error)
+		return error == EAFNOSUPPORT ? 0 : error;
+	return try_bind(e, false) ? 0 : NOT_KEPT;
+}
+
+static int hand_over(void)
+{
+	char *text = allocate(target_count * sizeof "65535\n"), *end = text;
+	if (!text)
+		die(EXIT_NOT_REACHED, "memory", ENOMEM);
+	for (struct target *t = targets; t < targets + target_count; t++) {
+		end = stpcpy(append_number(end, t->found, 10, 1), "\n");
+		for (struct address *a = t->addresses; a; a = a->next) {
+			bool is_wanted = given['r'] && a->fd;
+			int error = is_wanted ? reserve(a) : 0;
+			if (error && !given['q'])
+				say("Port # cannot be reserved on &. (&)\n",
+					t->found, address_text(&a->endpoint),
+					explain(error)->text);
+			if (error)
+				return EXIT_NOT_REACHED;
+			close_socket(&a->fd);
+		}
+	}
+	print(text);
 	return EXIT_REACHED;
 }
 
-/* COMMAND */
+/* Telling */
 
-/* Becomes COMMAND, or returns the exit status that says why not. */
-static int become(char **command)
+/* -v: all, or as long as standard error takes it, lest probes are kept open. */
+static void tell(bool all)
 {
-	int error;
+	struct pollfd to = { .fd = STDERR_FILENO, .events = POLLOUT };
+	if (!given['v'])
+		return;
+	for (struct target *t = targets; t < targets + target_count; t++) {
+		int64_t ms = (t->reached_at - loop.start) / MS;
+		int news = t->outcome == REACHED ? DONE : target_answer(t);
+		if (news == t->told || meaning_of(news) == PENDING ||
+		    (news == DONE && t->state == FIND))
+			continue;
+		if (!all && poll(&to, 1, 0) <= 0)
+			return;
+		t->told = news;
+		if (news == DONE)
+			say("portend: %: & after #.### s\n", t->given,
+				states[t->state].reached, (int)(ms / 1000),
+				(int)(ms % 1000));
+		else
+			say("portend: %: &\n", t->given, explain(news)->text);
+	}
+}
 
-	restore_limit();
-	execvp(command[0], command);
-	error = errno;
-	say("portend: %: %\n", command[0], error_text(error));
-	return error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+static void say_failure(const struct target *t, int answer, const char *reason)
+{
+	const char *host = t->host, *on = *host ? " on " : "";
+	const char *wanted = states[t->state].wanted;
+	bool is_find = t->state == FIND, is_unix = !is_find && !*host;
+	bool is_in_use = meaning_of(answer) >= HELD &&
+		(is_find || t->state == ASSERT_FREE);
+	if (t->low < t->high)
+		say("No port from # to # is free&%.&\n", t->low, t->high, on,
+			host, reason);
+	else if (is_find && !is_in_use)
+		say("Port % cannot be bound&%.&\n", t->service, on, host,
+			reason);
+	else if (is_find && t->low == 0)
+		say("No port is free&%.\n", on, host);
+	else if (is_unix && is_in_use)
+		say("Socket % is in use.\n", t->service);
+	else if (is_unix)
+		say("Socket % not &.&\n", t->service, wanted, reason);
+	else if (is_in_use)
+		say("Port % is in use on &.\n", t->service,
+			address_text(&strongest(t)->endpoint));
+	else
+		say("Port % not & on %.&\n", t->service, wanted, host, reason);
+}
+
+/* Where another one ended the wait nothing can be said of those that waited. */
+static int report(void)
+{
+	int status = EXIT_REACHED;
+	for (struct target *t = targets; t < targets + target_count; t++) {
+		int answer = target_answer(t);
+		char reason[64] = "";
+		if (t->outcome == REACHED)
+			continue;
+		if (answer != states[t->state].plain)
+			stpcpy(stpcpy(stpcpy(reason, " ("),
+				explain(answer)->text), ")");
+		if (!given['q'] &&
+		    (t->outcome == FAILED || loop.is_last) &&
+		    (t->state != FIND || status == EXIT_REACHED))
+			say_failure(t, answer, reason);
+		status = EXIT_NOT_REACHED;
+	}
+	return status;
+}
+
+/* Asking: each function returns false if the turn is over */
+
+static bool is_hurried(void)
+{
+	loop.now = clock_now();
+	return loop.is_hurried = loop.now - loop.turn_start >= TURN;
+}
+
+static bool is_due(const struct target *t, int64_t asked)
+{
+	return is_once(t) ? !asked : asked < loop.round_start;
+}
+
+static bool ask_name(struct target *t)
+{
+	struct lookup *l = &t->lookup;
+	bool is_new = !l->servers && l->candidate == 0;
+	bool is_answered = meaning_of(name_answer(t)) != PENDING;
+	if (!l->is_needed || loop.is_last || loop.now < l->due ||
+	    (is_new && is_once(t) && is_answered))
+		return true;
+	if (is_hurried())
+		return false;
+	bool is_full = is_new && loop.room <= 0;
+	int error = is_full ? 0 : lookup_ask(t);
+	loop.now = clock_now();
+	if (error == ETIMEDOUT)
+		return false;
+	if (is_full || is_room_awaited(error)) {
+		loop.room = 0;
+		if (loop.held_back == target_count)
+			loop.held_back = t - targets;
+		return true;
+	}
+	loop.room -= is_new;
+	l->due = loop.now + SECOND;
+	if (error)
+		l->questions[0].answer = l->questions[1].answer = error;
+	lookup_decide(t);
+	judge(t);
+	return true;
+}
+
+static bool ask_address(struct target *t, struct address *a)
+{
+	if (t->outcome != WAITING || a->fd || !a->is_listed ||
+	    !is_due(t, a->asked) || (loop.is_last && options.stable) ||
+	    (a->answer == DROPPED && loop.now < a->asked + NAP))
+		return true;
+	if (is_hurried())
+		return false;
+	int answer = probe_begin(a);
+	if (is_room_awaited(answer))
+		return false;
+	a->asked = loop.now;
+	settle(t, a, answer);
+	return true;
+}
+
+static bool ask_port(struct target *t)
+{
+	if (t->outcome != WAITING || !is_due(t, t->asked) ||
+	    meaning_of(name_answer(t)) == PENDING || !strongest(t))
+		return true;
+	if (is_hurried())
+		return false;
+	t->asked = loop.now;
+	find_port(t);
+	judge(t);
+	return true;
+}
+
+static bool ask_target(struct target *t)
+{
+	bool is_done = ask_name(t);
+	if (t->state == FIND)
+		return is_done && ask_port(t);
+	for (struct address *a = t->addresses; is_done && a; a = a->next)
+		is_done = ask_address(t, a);
+	return is_done;
+}
+
+/* The loop */
+
+/* Where a probe for occupied is old its SYN was lost: it is begun anew. */
+static void begin_last_check(void)
+{
+	loop.is_last = true;
+	loop.deadline = loop.now + GRACE;
+	if (loop.patience == options.timeout)   /* what began soon is silent */
+		loop.patience -= loop.patience / 10;
+	for (struct target *t = targets; t < targets + target_count; t++) {
+		if (t->outcome != WAITING)
+			continue;
+		bool is_repeated = t->state == OCCUPIED && !options.stable;
+		for (struct address *a = t->addresses; a; a = a->next)
+			if (is_repeated && a->asked + LOST < loop.now)
+				close_probe(a);
+	}
+}
+
+/* Asks what is due, from the cursor on, until the turn is over. */
+static void ask(void)
+{
+	loop.turn_start = loop.now = clock_now();
+	bool is_up = !loop.is_last && loop.now >= loop.deadline;
+	if (is_up)
+		begin_last_check();
+	if (is_up || loop.now >= loop.next_round) {
+		loop.round_start = loop.now;
+		loop.next_round = NEVER;
+	}
+	loop.is_hurried = false;
+	loop.held_back = target_count;
+	size_t n = 0;
+	for (; n < target_count && !loop.is_ended; n++) {
+		struct target *t = &targets[loop.cursor];
+		if (t->outcome == WAITING && !ask_target(t))
+			break;
+		loop.cursor = (loop.cursor + 1) % target_count;
+	}
+	if (n == target_count && loop.next_round == NEVER && !loop.is_last) {
+		/* Within 1 s: the process may have been stopped. */
+		int64_t now = clock_now();
+		int64_t pause = smaller((now - loop.start) / 100, NAP);
+		pause = larger(pause, 10 * (now - loop.round_start));
+		loop.next_round = now + larger(MS, smaller(pause, SECOND));
+	}
+	if (n == target_count && loop.held_back < target_count)
+		loop.cursor = loop.held_back;
+}
+
+static void watch(int fd, short events)
+{
+	if (!fd)
+		return;
+	while (poll_count <= fd)
+		polls[poll_count++] = (struct pollfd){ .fd = -1 };
+	polls[fd] = (struct pollfd){ .fd = fd, .events = events };
+}
+
+static void wake_at(int64_t time)
+{
+	if (time > loop.now)
+		loop.wake = smaller(loop.wake, time);
+}
+
+static void watch_lookup(const struct target *t, const struct lookup *l)
+{
+	for (int i = 0; i < l->servers; i++)
+		watch(l->fds[i], POLLIN);
+	for (int f = 0; f < 2; f++) {
+		const struct question *q = &l->questions[f];
+		watch(q->fd, q->is_sent ? POLLIN : POLLOUT);
+		wake_at(q->denied_at + DENIAL);
+	}
+	if (l->servers && loop.now < l->started + FRESH) {
+		loop.room--;
+		wake_at(l->started + FRESH);
+	}
+	wake_at(l->due);
+	if (is_once(t))
+		wake_at(l->started + options.connect_timeout);
+}
+
+static void watch_address(const struct target *t, const struct address *a)
+{
+	if (a->open_since) {
+		watch(a->fd, POLLIN | POLLRDHUP);
+		loop.wake = smaller(loop.wake, a->open_since + options.stable);
+	} else if (a->fd) {
+		watch(a->fd, POLLOUT);
+		loop.wake = smaller(loop.wake, a->asked + loop.patience);
+	} else if (!is_once(t)) {
+		wake_at(loop.next_round);
+	}
+}
+
+/* A process that was frozen is late by no more than NAP. */
+static void nap(void)
+{
+	loop.now = clock_now();
+	loop.wake = smaller(loop.deadline, loop.now + NAP);
+	loop.room = FRESH_MAX;
+	poll_count = 0;
+	for (struct target *t = targets; t < targets + target_count; t++) {
+		if (t->outcome != WAITING)
+			continue;
+		if (t->lookup.is_needed)
+			watch_lookup(t, &t->lookup);
+		for (struct address *a = t->addresses; a; a = a->next)
+			watch_address(t, a);
+	}
+	int64_t length = loop.is_hurried ? 0 : larger(loop.wake - loop.now, 0);
+	struct timespec time = { .tv_nsec = length };   /* below a second */
+	/* Fails with EINTR, or ENOMEM, and then leaves revents alone: 0. */
+	int result = ppoll(polls, poll_count, &time, NULL);
+	loop.poll_start = result < 0 ? 0 : loop.now;
+	loop.now = clock_now();
+}
+
+/* Silent is what was so when ppoll began: the process may have been stopped. */
+static void hear(struct target *t)
+{
+	if (t->lookup.servers) {
+		lookup_hear(t);
+		judge(t);
+	}
+	for (struct address *a = t->addresses; a; a = a->next) {
+		short events = polls[a->fd].revents;
+		if (!a->fd || t->outcome != WAITING)
+			continue;
+		if (a->open_since)
+			settle(t, a, stable_answer(a, events));
+		else if (events)
+			settle(t, a, probe_answer(a));
+		else if (loop.poll_start >= a->asked + loop.patience)
+			settle(t, a, ETIMEDOUT);
+	}
+}
+
+static void on_signal(int number)
+{
+	_exit(EXIT_SIGNAL + number);
+}
+
+/* Process 1 is not ended by a signal that has no handler (kill(2)). */
+static void catch_ends_of_process_1(void)
+{
+	static const char numbers[] = {
+		SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 };
+	struct sigaction old, caught = { .sa_handler = on_signal };
+
+	if (getpid() != 1)
+		return;
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		if (sigaction(numbers[i], NULL, &old) == 0 &&
+		    old.sa_handler == SIG_DFL)
+			sigaction(numbers[i], &caught, NULL);
+}
+
+/* Once a target has failed, those that would wait on are not waited for. */
+static bool is_over(void)
+{
+	bool has_failed = false, is_waiting = false, is_checking = false;
+	for (struct target *t = targets; t < targets + target_count; t++) {
+		has_failed |= t->outcome == FAILED;
+		is_waiting |= t->outcome == WAITING;
+		is_checking |= t->outcome == WAITING && is_once(t);
+	}
+	if (loop.is_ended || !(has_failed ? is_checking : is_waiting))
+		return true;
+	bool is_answered = !loop.is_hurried && open_count == held_count;
+	return loop.is_last && (is_answered || loop.now >= loop.deadline);
+}
+
+static int wait_for_all(void)
+{
+	catch_ends_of_process_1();
+	loop.start = loop.now = clock_now();
+	loop.patience = options.connect_timeout;
+	if (options.timeout > 0) {
+		loop.deadline = loop.start + options.timeout;
+		loop.patience = smaller(loop.patience, options.timeout);
+	}
+	ask();
+	while (!is_over()) {
+		tell(false);
+		nap();
+		for (size_t i = 0; i < target_count && !loop.is_ended; i++)
+			if (targets[i].outcome == WAITING)
+				hear(&targets[i]);
+		ask();
+	}
+	for (struct target *t = targets; t < targets + target_count; t++)
+		close_target(t);
+	tell(true);
+	return report();
 }
 
 /* Options, usage, main */
 
-static _Noreturn void print_and_exit(const char *first, const char *second)
-{
-	if (!write_all(STDOUT_FILENO, first, strlen(first)) ||
-	    !write_all(STDOUT_FILENO, second, strlen(second)))
-		die("standard output", errno);
-	_exit(EXIT_REACHED);
-}
-
-/* word is the argument that the option stands in. */
-static void set_option(char letter, const char *word, const char *time)
-{
-	switch (letter) {
-	case 't':
-		options.timeout = parse_duration(time);
-		options.time_given = word;
-		break;
-	case 'c':
-		options.connect_timeout = parse_duration(time);
-		if (options.connect_timeout == 0)
-			die_usage(time, "must be above 0");
-		break;
-	case 'r':
-		options.reserve_given = word;
-		break;
-	case 'q':
-		options.quiet = true;
-		break;
-	case 'v':
-		options.verbose = true;
-		break;
-	case 'h':
-		print_and_exit(synopsis, help);
-	case 'V':
-		print_and_exit(version, "");
-	default:
-		die_usage(word, "unknown option");
-	}
-}
-
-/* The letter of a long option; *value is what is behind its equals sign. */
-static char parse_long_option(const char *word, const char **value)
-{
-	static const struct {
-		char letter;
-		char name[sizeof "connect-timeout"];
-	} names[] = {
-		{ 't', "timeout" }, { 'c', "connect-timeout" },
-		{ 'r', "reserve" }, { 'q', "quiet" }, { 'v', "verbose" },
-		{ 'h', "help" }, { 'V', "version" },
-	};
-	const char *name = word + 2, *end = strchrnul(name, '=');
-	size_t i, length = end - name;
-
-	if (*end)
-		*value = end + 1;
-	for (i = 0; i < sizeof names / sizeof *names; i++)
-		if (strlen(names[i].name) == length &&
-		    !memcmp(name, names[i].name, length))
-			return names[i].letter;
-	die_usage(word, "unknown option");
-}
-
-/* Sets the options in the argument; moves on to its TIME if that is the next.
- */
-static void parse_option(char ***argument)
-{
-	const char *word = **argument, *rest = word + 1, *value = NULL;
-	bool is_long = *rest == '-', has_time;
+static const struct option {
 	char letter;
+	char name[sizeof "connect-timeout"];
+	int64_t *time;              /* NULL: it takes none */
+} option_table[] = {
+	{ 't', "timeout", &options.timeout },
+	{ 'c', "connect-timeout", &options.connect_timeout },
+	{ 's', "stable", &options.stable },
+	{ 'r', "reserve", NULL },
+	{ 'q', "quiet", NULL },
+	{ 'v', "verbose", NULL },
+	{ 'h', "help", NULL },
+	{ 'V', "version", NULL },
+	{ '\0', "", NULL },
+};
 
+/* TIME may be the next argument. Where it begins with a letter right behind
+ * that of the option, the word was rather to be a long one. */
+static void parse_option(char ***words)
+{
+	const char *word = **words, *rest = word + 1;
+	bool is_long = *rest == '-';
+	const struct option *o = option_table;
 	do {
-		letter = is_long ? parse_long_option(word, &value) : *rest++;
-		has_time = letter == 't' || letter == 'c';
-		if (!has_time && value)
-			die_usage(word, "takes no argument");
-		if (has_time && !value)
-			value = !is_long && *rest ? rest : *++*argument;
-		if (has_time && !value)
-			die_usage(word, "no TIME after it");
-		set_option(letter, word, value);
-	} while (!is_long && !has_time && *rest);
+		size_t length = is_long ? strcspn(rest + 1, "=") : 1;
+		for (o = option_table; o->letter; o++)
+			if (is_long ? strncmp(o->name, rest + 1, length) == 0 &&
+			              !o->name[length] : o->letter == *rest)
+				break;
+		if (!o->letter)
+			die_usage(word, "unknown option");
+		given[(unsigned char)o->letter] = word;
+		rest = is_long ? strchr(word, '=') : rest + 1;
+	} while (!is_long && !o->time && *rest);
+	if (!o->time && is_long && rest)
+		die_usage(word, "takes no value");
+	if (!o->time)
+		return;
+	const char *time = rest && *rest ? rest + is_long : *++*words;
+	if (!time)
+		die_usage(word, "no TIME after it");
+	bool is_word = time == rest && isalpha((unsigned char)*time);
+	*o->time = parse_duration(time, is_word ? word : time);
+	if (*o->time == 0 && o->letter != 't')
+		die_usage(time, "must be above 0");
 }
 
-/* Takes the options out of the arguments. Leaves the other words before "--"
- * at the beginning of argv, ended by NULL; returns COMMAND, or NULL. */
+/* Leaves the words before "--" at the beginning of argv; returns COMMAND. */
 static char **parse_options(char **argv)
 {
-	char **argument, **words = argv, **command = NULL;
-
-	for (argument = argv + 1; *argument && !command; argument++) {
-		if (strcmp(*argument, "--") == 0)
-			command = argument + 1;
-		else if (**argument == '-' && (*argument)[1])
-			parse_option(&argument);
+	char **words = argv, **command = NULL;
+	for (char **next = argv + 1; *next && !command; next++) {
+		if (strcmp(*next, "--") == 0)
+			command = next + 1;
+		else if (**next == '-' && (*next)[1])
+			parse_option(&next);
 		else
-			*words++ = *argument;
+			*words++ = *next;
 	}
 	if (command && !*command)
 		die_usage("--", "no COMMAND after it");
@@ -2003,146 +2362,112 @@ static char **parse_options(char **argv)
 
 static enum state parse_state(const char *word)
 {
-	static const char names[][12] = {
-		[OCCUPIED] = "occupied", [FREE] = "free",
-		[ASSERT_FREE] = "assert-free", [FIND] = "find",
-	};
-	enum state state = FIND;
-
-	while (state != NO_STATE && strcmp(word, names[state]) != 0)
-		state--;
+	enum state state = OCCUPIED;
+	while (state != NO_STATE && strcmp(word, states[state].name) != 0)
+		state++;
 	return state;
 }
 
-/* Makes the words targets, each with its state; find alone means find 0. */
-static void parse_words(char **words, bool find)
+/* Each word becomes a target with its state; find alone means find 0. */
+static void parse_words(char **words, bool is_find)
 {
-	struct target *target = targets, *stateless = targets;
-	enum state state;
-
-	for (; *words; words++) {
-		state = parse_state(*words);
-		if (find && state != NO_STATE && state != FIND)
-			die_usage(*words, "no other STATE beside find");
-		if (state == FIND && target == targets)
-			parse_range(target++, "0");
-		else if (state == NO_STATE && find)
-			parse_range(target++, *words);
+	struct target *t = targets, *stateless = targets;
+	char **last = NULL;
+	for (char **word = words; *word; word++)
+		if (parse_state(*word) != NO_STATE)
+			last = word;
+	for (; (argument = *words); words++) {
+		enum state state = parse_state(argument);
+		bool is_other = state != FIND && state != NO_STATE;
+		bad_if(last && words > last && !is_find,
+			"after the last STATE; a COMMAND goes after --");
+		bad_if(is_find && is_other, "no other STATE beside find");
+		bad_if(is_other && stateless == t, "no TARGET before it");
+		if (state == FIND && t == targets)
+			parse_range(t++, "0");
+		else if (state == NO_STATE && is_find)
+			parse_range(t++, argument);
+		else if (state == NO_STATE && is_path(argument))
+			parse_path(t++);
 		else if (state == NO_STATE)
-			parse_target(target++, *words);
-		else if (stateless == target)
-			die_usage(*words, "no TARGET before it");
-		for (; state != NO_STATE && stateless < target; stateless++) {
+			parse_target(t++);
+		for (; state != NO_STATE && stateless < t; stateless++) {
 			stateless->state = state;
-			stateless->told = NO_ANSWER_YET;
+			stateless->told = NO_ANSWER;
 		}
 	}
-	if (stateless < target)
-		die_usage(stateless->given, "no STATE after it");
-	target_count = target - targets;
+	if (stateless < t)
+		die_usage(stateless->given, "no STATE after it:"
+			" occupied, free, assert-free, find");
+	target_count = t - targets;
 }
 
-/* Checks what belongs together; makes the targets. Returns true for find. */
 static bool parse_command_line(char **words, char **command)
 {
-	size_t count;
-	bool find = false;
-
-	for (count = 0; words[count]; count++)
-		find |= parse_state(words[count]) == FIND;
-	if (count == 0)
-		die_usage("TARGET", "missing");
-	if (find && options.time_given)
-		die_usage(options.time_given, "find does not wait");
-	if (find && command)
+	const char *alone = given['h'] ? given['h'] : given['V'];
+	bool is_find = false;
+	size_t count = 0;
+	for (; words[count]; count++)
+		is_find |= parse_state(words[count]) == FIND;
+	if (alone && (*words || command))
+		die_usage(alone, "stands alone: it waits for nothing");
+	if (alone) {
+		print(given['h'] ? synopsis : version);
+		print(given['h'] ? help : "");
+		_exit(EXIT_REACHED);
+	}
+	if (!*words)
+		die_usage("TARGET", "missing, as in:"
+			" portend localhost:80 occupied");
+	if (is_find && given['s'])
+		die_usage(given['s'], "find makes no connections");
+	if (is_find && command)
 		die_usage(*command, "no COMMAND with find");
-	if (!find && options.reserve_given)
-		die_usage(options.reserve_given, "only with find");
-	/* In one piece: a page less to be touched before the first answer. */
-	targets = allocate(1, count * sizeof *targets +
-		OPEN_MAX * sizeof *polls);
-	if (!targets)
-		die("memory", errno);
-	polls = (struct pollfd *)(targets + count);
-	parse_words(words, find);
-	return find;
+	if (!is_find && given['r'])
+		die_usage(given['r'], "only with find");
+	if (options.timeout > 0 && options.stable > options.timeout)
+		die_usage(given['s'], "longer than -t");
+	if (is_find && !given['t'])
+		options.timeout = 0;
+	targets = allocate(count * sizeof *targets);
+	parse_words(words, is_find);
+	return is_find;
 }
 
-/* Puts the root directory, unreadable, where 0, 1 or 2 is closed, so that no
- * socket gets there; open(2) takes the lowest. It is closed for COMMAND. */
+/* Plugs what is closed with the root directory, lest a socket gets there. */
 static void plug_descriptors(void)
 {
 	struct pollfd standard[3] = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } };
-	int i, result;
-
+	int result = 0;
 	do                      /* fails only where the limit is below 3 */
 		result = poll(standard, 3, 0);
 	while (result < 0 && raise_limit());
-	for (i = 0; i < 3; i++)
+	errno = EMFILE;
+	for (int i = 0; i < 3; i++)
 		if (result < 0 || (standard[i].revents & POLLNVAL &&
 		    syscall(SYS_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC) < 0))
-			die("standard descriptors", errno);
+			die(EXIT_NOT_REACHED, "standard descriptors", errno);
+}
+
+static _Noreturn void become(char **command)
+{
+	if (inherited_limit.rlim_max)
+		prlimit(0, RLIMIT_NOFILE, &inherited_limit, NULL);
+	execvp(command[0], command);
+	die(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, command[0],
+		errno);
 }
 
 int main(int argc, char **argv)
 {
-	char **command;
-	int status;
-
 	(void)argc;
 	plug_descriptors();
-	command = parse_options(argv);
-	if (parse_command_line(argv, command))
-		return find_all();
-	status = wait_for_all();
+	char **command = parse_options(argv);
+	bool is_find = parse_command_line(argv, command);
+	int status = wait_for_all();
+	if (status == EXIT_REACHED && is_find)
+		return hand_over();
 	if (status == EXIT_REACHED && command)
-		status = become(command);
+		become(command);
 	return status;
-}
-
-/* Not part of portend: three functions of the C library, made small
- *
- * Nothing above calls them, but musl's getaddrinfo(3) does: to sort at most 48
- * addresses, to search lines of its files, and to check a name. The linker
- * looks into libc.a only for what is still missing, so it takes these. Without
- * them, when all that follows is deleted, nothing changes but that the program
- * has 4.6 KB more. C11 7.1.3 keeps these names for the library: this is for a
- * static binary. They are weak because glibc's libc.a brings its own in all the
- * same; mbstowcs is that of the C locale, as setlocale(3) is not called. */
-
-__attribute__((weak)) void qsort(void *base, size_t count, size_t size,
-	int (*compare)(const void *, const void *))
-{
-	char *low = base, *end = low + count * size, *next, *p, byte;
-	size_t i;
-
-	for (next = low; next < end; next += size)
-		for (p = next; p > low && compare(p - size, p) > 0; p -= size)
-			for (i = 0; i < size; i++) {
-				byte = p[i];
-				p[i] = p[i - size];
-				p[i - size] = byte;
-			}
-}
-
-__attribute__((weak)) char *strstr(const char *text, const char *word)
-{
-	size_t length = strlen(word);
-
-	for (; strncmp(text, word, length) != 0; text++)
-		if (!*text)
-			return NULL;
-	return (char *)text;
-}
-
-__attribute__((weak)) size_t mbstowcs(wchar_t *to, const char *from, size_t n)
-{
-	size_t i;
-
-	for (i = 0; (!to || i < n) && from[i]; i++)
-		if (to)
-			to[i] = (unsigned char)from[i];
-	if (to && i < n)
-		to[i] = 0;
-	return i;
 }

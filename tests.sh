@@ -4,20 +4,33 @@
 # it may be several words: PORTEND='qemu-s390x-static ./portend' ./tests.sh
 #
 # A test is a function test_NAME, or nstest_NAME, which gets a network and a
-# mount namespace of its own. Each runs in a shell and a directory of its own,
-# several side by side, so none may depend on another; whatever a test starts
-# with start is ended with it. Waiting is always for a condition (wait_until).
+# mount namespace of its own. (As root the others share a network namespace,
+# so that nothing else on the machine can get in their way.) Each runs in a
+# shell and a directory of its own, several side by side, so none may depend on
+# another; whatever a test starts with start is ended with it. Nothing is tried
+# twice, and waiting is always for a condition, within a bound.
+#
+# Lists of words are split on purpose, and code in single quotes is for another
+# shell, throughout:
+# shellcheck disable=SC2016,SC2046,SC2086
 
 jobs=12                                 # tests side by side
-bound=20                                # seconds that one program may take
+bound=30                                # seconds that one program may take
 
 # For tests. A variable whose name begins with _ belongs to the function that
 # sets it; the others are what a test may read.
 
 # To end them
 
+# fail LINE...: tells them, and what was run last with what it gave.
 fail() {
-	echo "# $*"
+	{
+		printf '%s\n' "$@"
+		echo "command: $ran"
+		echo "exit status: $status, after $ms ms"
+		sed -n 's/^/out: /; 1,25p' "$dir/out"
+		sed -n 's/^/err: /; 1,20p' "$dir/err"
+	} 2>/dev/null | cut -c 1-500 | sed 's/^/# /'
 	exit 1
 }
 
@@ -26,18 +39,14 @@ skip() {
 	exit 77
 }
 
-# check TEXT COMMAND...: fails with TEXT unless COMMAND succeeds.
+# check COMMAND...: fails unless it succeeds.
 check() {
-	_text=$1
-	shift
-	"$@" || fail "$_text"
+	"$@" || fail "wanted, but is not so: $*"
 }
 
-# check_not TEXT COMMAND...: fails with TEXT if it does.
+# check_not COMMAND...: fails if it does.
 check_not() {
-	_text=$1
-	shift
-	! "$@" || fail "$_text"
+	! "$@" || fail "not wanted, but is so: $*"
 }
 
 # What is there
@@ -47,10 +56,6 @@ need() {
 	for _tool do
 		command -v "$_tool" >/dev/null || skip "needs $_tool"
 	done
-}
-
-need_root() {
-	[ "$(id -u)" = 0 ] || skip "needs root"
 }
 
 need_ipv6() {
@@ -96,7 +101,6 @@ clock() {
 # run ARG...: portend, with its output in out and err, its exit status in
 # status and how long it took in ms.
 run() {
-	# shellcheck disable=SC2086  # PORTEND may be several words
 	run_command $PORTEND "$@"
 }
 
@@ -104,12 +108,12 @@ run() {
 run_after() {
 	_code=$1
 	shift
-	# shellcheck disable=SC2086
 	run_command sh -c "$_code; exec \"\$@\"" sh $PORTEND "$@"
 }
 
 # As run, of any command.
 run_command() {
+	ran=$* status=none ms='?'
 	clock
 	_begun=$time
 	start timeout "$bound" "$@" >"$dir/out" 2>"$dir/err"
@@ -127,44 +131,56 @@ start() {
 	pids="$pids $pid"
 }
 
-# As start, of portend, with its output in out and err.
+# As start, of portend, with its output in out and err; waiter is it, too.
 start_portend() {
-	# shellcheck disable=SC2086
-	start $PORTEND "$@" >"$dir/out" 2>"$dir/err"
+	start_command $PORTEND "$@"
 }
 
 # start_after CODE ARG...: as start_portend, in a shell that executed CODE.
 start_after() {
 	_code=$1
 	shift
-	# shellcheck disable=SC2086
-	start sh -c "$_code; exec \"\$@\"" sh $PORTEND "$@" \
-		>"$dir/out" 2>"$dir/err"
+	start_command sh -c "$_code; exec \"\$@\"" sh $PORTEND "$@"
+}
+
+start_command() {
+	ran=$* status=none ms='?'
+	start "$@" >"$dir/out" 2>"$dir/err"
+	waiter=$pid
 }
 
 # is_running PID: a process that this test has started, and that has not ended.
 # A process ID by itself may be that of another one by now.
 is_running() {
-	_parent='' _state=''
-	while read -r _name _value _; do
-		case $_name in
-		State:) _state=$_value ;;
-		PPid:) _parent=$_value ;;
-		esac
-	done 2>/dev/null <"/proc/$1/status"
-	[ "$_parent" = "$shell" ] && [ "$_state" != Z ]
+	read -r _stat 2>/dev/null <"/proc/$1/stat" || return 1
+	case ${_stat##*) } in
+	[!Z]" $shell "*) true ;;
+	*) false ;;
+	esac
+}
+
+# is_sleeping PID: it waits in the kernel.
+is_sleeping() {
+	grep -q '^State:[[:blank:]]*S' "/proc/$1/status"
 }
 
 # finish PID: waits for its end, and sets status.
 finish() {
 	_tries=$((bound * 100))
 	while is_running "$1"; do
-		[ $((_tries -= 1)) -gt 0 ] || fail "$1 does not end"
+		[ $((_tries -= 1)) -gt 0 ] || fail "process $1 does not end"
 		sleep .01
 	done
 	wait "$1"
 	status=$?
 	forget "$1"
+}
+
+# ends STATUS [ERR]: the waiter does.
+ends() {
+	finish "$waiter"
+	is_status "$1"
+	[ $# = 1 ] || is_err "$2"
 }
 
 # stop PID: ends it.
@@ -182,15 +198,8 @@ forget() {
 	pids=$_kept
 }
 
-show() {
-	sed 's/^/# /' "$dir/out" "$dir/err"
-}
-
 is_status() {
-	[ "$status" = "$1" ] || {
-		show
-		fail "exit status $status, not $1"
-	}
+	[ "$status" = "$1" ] || fail "wanted: exit status $1"
 }
 
 # is_out TEXT: standard output was TEXT and a newline; '' for nothing.
@@ -207,41 +216,89 @@ is_file() {
 		printf '%s\n' "$2" | cmp -s - "$dir/$1"
 	else
 		[ ! -s "$dir/$1" ]
-	fi || {
-		show
-		fail "$1 is not: $2"
-	}
+	fi || fail "wanted $1: $2"
 }
 
 err_has() {
-	grep -Eq -- "$1" "$dir/err" || {
-		show
-		fail "err has no: $1"
-	}
+	grep -Eq -- "$1" "$dir/err" || fail "wanted in err: $1"
 }
 
 err_lacks() {
-	! grep -Eq -- "$1" "$dir/err" || {
-		show
-		fail "err has: $1"
-	}
+	! grep -Eq -- "$1" "$dir/err" || fail "not wanted in err: $1"
+}
+
+# has_lines N FILE
+has_lines() {
+	_lines=$(wc -l <"$2")
+	[ "$_lines" -eq "$1" ] || fail "wanted: $1 lines in $2, not $_lines"
 }
 
 took_at_least() {
-	[ "$ms" -ge "$1" ] || fail "$ms ms, less than $1"
+	[ "$ms" -ge "$1" ] || fail "wanted: $1 ms at least"
 }
 
-took_at_most() {
-	[ "$ms" -le "$1" ] || fail "$ms ms, more than $1"
+# Rows: what portend gives for arguments.
+
+# expect STATUS ERR ARG...: this exit status, this on standard error, '' for
+# nothing, and nothing on standard output.
+expect() {
+	_status=$1 _err=$2
+	shift 2
+	run "$@"
+	gave "$_status" "$_err"
 }
 
-# wait_until COMMAND...: until it succeeds, for 5 s at most.
+# expect_out STATUS OUT ARG...: the same with nothing on standard error.
+expect_out() {
+	_status=$1 _out=$2
+	shift 2
+	run "$@"
+	gave "$_status" '' "$_out"
+}
+
+# expect_like STATUS ERE ARG...: one line on standard error, all of which ERE
+# matches.
+expect_like() {
+	_status=$1 _ere=$2
+	shift 2
+	run "$@"
+	gave_like "$_status" "$_ere"
+}
+
+# expect_after CODE STATUS ERR ARG...: as expect, in a shell that executed CODE.
+expect_after() {
+	_before=$1 _status=$2 _err=$3
+	shift 3
+	run_after "$_before" "$@"
+	gave "$_status" "$_err"
+}
+
+# gave STATUS ERR [OUT]: what ran last did.
+gave() {
+	is_status "$1"
+	is_err "$2"
+	is_out "${3-}"
+}
+
+gave_like() {
+	is_status "$1"
+	err_has "^$2\$"
+	has_lines 1 "$dir/err"
+	is_out ''
+}
+
+# wait_until COMMAND...: until it succeeds; fails after 10 s.
 wait_until() {
-	_tries=400
+	_tries=1000
 	until "$@"; do
-		[ $((_tries -= 1)) -gt 0 ] || fail "in vain: $*"
+		[ $((_tries -= 1)) -gt 0 ] || fail "waited in vain for: $*"
 		sleep .01
 	done
+}
+
+# wait_for_err ERE: until standard error has it.
+wait_for_err() {
+	wait_until grep -Eq -- "$1" "$dir/err"
 }
 
 # pass_time MS
@@ -256,30 +313,38 @@ has_passed() {
 	[ $((time - _begun)) -ge "$1" ]
 }
 
-# run_best LIMIT ARG...: as run, once in ten times within LIMIT ms: a machine
-# that is busy delays some.
-run_best() {
-	_limit=$1
-	shift
-	for _ in $(seq 10); do
-		run "$@"
-		[ "$ms" -gt "$_limit" ] || return 0
-	done
-	fail "never within $_limit ms, at last $ms: $*"
+# still_waits: the waiter does.
+still_waits() {
+	is_running "$waiter" || fail "wanted: it still waits"
 }
 
 # Ports and listeners
 
-# Sets port to one that is free, and was given to no other test.
+# Sets port to one that is free, and at to a target there. Each test has fifty
+# of its own, none of them where the kernel picks ports: see set_ports.
 free_port() {
-	for _ in $(seq 9); do
-		# shellcheck disable=SC2086
-		port=$($PORTEND find 2>&1) || fail "portend find: $port"
-		if mkdir "$suite/port.$port" 2>/dev/null; then
-			return
-		fi
-	done
-	fail "portend find finds the same port always"
+	port=$(timeout "$bound" $PORTEND "$next_port-39999" find 2>&1) ||
+		fail "portend $next_port-39999 find: $port"
+	next_port=$((port + 1))
+	at=127.0.0.1:$port
+}
+
+# Sets port to the first of ten that are free.
+free_block() {
+	_tries=100
+	until timeout "$bound" $PORTEND \
+		$(seq "$next_port" $((next_port + 9))) find; do
+		[ $((_tries -= 1)) -gt 0 ] || fail "ten free ports: none"
+		next_port=$((next_port + 1))
+	done >/dev/null 2>&1
+	port=$next_port
+	next_port=$((next_port + 10))
+}
+
+# set_ports LOW HIGH: what the kernel picks from in this namespace.
+set_ports() {
+	echo "$1 $2" >/proc/sys/net/ipv4/ip_local_port_range ||
+		skip "needs to set the range of local ports"
 }
 
 # is_listening PORT: as the kernel's tables say.
@@ -288,182 +353,12 @@ is_listening() {
 		/proc/net/tcp /proc/net/tcp6
 }
 
-# serve TYPE [OPTIONS]: socat listening on port, which logs into socat.log.
-# socat's children end when their connection does.
-serve() {
-	start socat -d -d -u "$1:$port,reuseaddr,fork${2:+,$2}" \
-		OPEN:/dev/null 2>>"$dir/socat.log"
-	wait_until is_served
+# is_in_use PORT: by any socket.
+is_in_use() {
+	grep -qs "^ *[0-9]*: [0-9A-F]*$(printf ':%04X ' "$1")" \
+		/proc/net/tcp /proc/net/tcp6
 }
 
-is_served() {
-	is_listening "$port" || {
-		kill -0 "$pid" 2>/dev/null || {
-			sed 's/^/# /' "$dir/socat.log"
-			fail "socat cannot listen on $port"
-		}
-		false
-	}
-}
-
-# A listener on a port of its own: listen4 [OPTIONS], listen6 [OPTIONS].
-listen4() {
-	need socat
-	free_port
-	serve TCP4-LISTEN "${1:-bind=127.0.0.1}"
-}
-
-listen6() {
-	need socat
-	need_ipv6
-	free_port
-	serve TCP6-LISTEN "ipv6only=1,${1:-bind=[::1]}"
-}
-
-# listen_unix PATH [OPTIONS]
-listen_unix() {
-	need socat
-	start socat -d -d -u "UNIX-LISTEN:$1,fork${2:+,$2}" OPEN:/dev/null \
-		2>>"$dir/socat.log"
-	wait_until grep -q " 00010000 .* $1\$" /proc/net/unix
-}
-
-# Prints how many connections the listeners of this test have accepted.
-accepted() {
-	grep -c ' accepting connection from ' "$dir/socat.log"
-}
-
-# Makes one real connection to the listener at socat's ADDRESS. Afterwards
-# accepted is right: no connection that was there before is still queued.
-connect_once() {
-	_before=$(accepted)
-	check "connects" socat -u OPEN:/dev/null "$1"
-	wait_until has_accepted $((_before + 1))
-}
-
-has_accepted() {
-	[ "$(accepted)" -ge "$1" ]
-}
-
-# Bad usage
-
-nl='
-'
-usage="usage: portend [-qv] [-t TIME] [-c TIME] TARGET... STATE\
- [TARGET... STATE]... [-- COMMAND [ARG]...]
-       portend [-r] [[HOST:]PORT | [HOST:]LOW-HIGH]... find"
-
-# bad WHAT ARG...: bad usage, at once, with one line that names WHAT.
-bad() {
-	_what=$1
-	shift
-	run "$@"
-	is_status 2
-	is_out ''
-	took_at_most 3000
-	case $(cat "$dir/err") in
-	"portend: $_what: "?*"$nl$usage") ;;
-	*)
-		show
-		fail "bad usage, but the line has no $_what: $*"
-		;;
-	esac
-	check "one line and the usage" [ "$(wc -l <"$dir/err")" = 3 ]
-}
-
-# Tests: the command line
-
-test_help() {
-	for option in -h --help -qh; do
-		run $option
-		is_status 0
-		is_err ''
-		text=$(cat "$dir/out")
-		[ "${text#"$usage$nl"}" != "$text" ] || fail "no usage: $option"
-	done
-	# Every option in it exists, and all are there.
-	sed -n 's/^  -\([a-zA-Z]\), --\([a-z-]*\).*/\1 \2/p' out >options
-	cut -c 1 options | tr -d '\n' >letters
-	check "options: $(cat letters)" [ "$(cat letters)" = tcrqvhV ]
-	while read -r letter name; do
-		run "-$letter"
-		err_lacks "unknown option"
-		run "--$name"
-		err_lacks "unknown option"
-	done <options
-}
-
-test_version() {
-	for option in -V --version; do
-		run $option
-		is_status 0
-		is_err ''
-		check "version" grep -Eqx 'portend [0-9][0-9.]*' out
-		check "one line" [ "$(wc -l <out)" = 1 ]
-	done
-}
-
-test_help_or_version_to_a_full_device() {
-	[ -c /dev/full ] || skip "needs /dev/full"
-	for option in -h -V; do
-		run_after 'exec >/dev/full' $option
-		is_status 1
-		check "one line" [ "$(wc -l <err)" = 1 ]
-	done
-}
-
-test_spellings_of_timeout() {
-	free_port
-	target=127.0.0.1:$port
-	for arguments in "-t.2 T S" "-t .2 T S" "-vt.2 T S" "-vt .2 T S" \
-		"--timeout .2 T S" "--timeout=.2 T S" "T -t.2 S" "T S -t .2" \
-		"T --timeout .2 S" "T S --timeout=.2" "T S -t9 -t.2" \
-		"T S -t .2 -- C" "T -t200ms S -v -- C"; do
-		words=
-		for word in $arguments; do
-			case $word in
-			T) word=$target ;;
-			S) word=occupied ;;
-			C) word=true ;;
-			esac
-			words="$words $word"
-		done
-		# shellcheck disable=SC2086
-		run $words
-		is_status 1
-		err_has "^Port $port not bound on 127\.0\.0\.1\.\$"
-		took_at_least 200
-		took_at_most 3000
-	done
-}
-
-test_spellings_of_quiet_and_verbose() {
-	free_port
-	for option in -q --quiet -qt0 -vq; do
-		run -t 0 "127.0.0.1:$port" $option occupied
-		is_status 1
-		err_lacks "not bound"
-	done
-	for option in -v --verbose -vt0 -qv; do
-		run -t 0 "127.0.0.1:$port" $option occupied
-		is_status 1
-		err_has "^portend: 127\.0\.0\.1:$port: Connection refused\$"
-	done
-}
-
-test_spellings_of_reserve() {
-	for arguments in "-r find" "find -r" "--reserve find" "-qr 0 find" \
-		"0 --reserve find"; do
-		# shellcheck disable=SC2086
-		run $arguments
-		is_status 0
-		is_err ''
-		is_in_time_wait "$(cat out)" ||
-			fail "$arguments: not in TIME_WAIT: $(cat out)"
-	done
-}
-
-# is_in_time_wait PORT: in TIME_WAIT, as the kernel's tables say.
 is_in_time_wait() {
 	is_reserved4 "$1" || is_reserved6 "$1"
 }
@@ -480,300 +375,115 @@ is_reserved6() {
 		/proc/net/tcp6
 }
 
-test_nothing_after_the_dashes_is_read() {
+# Sets port to one that only TIME_WAIT is at: the server closes first, and so
+# keeps it.
+leave_time_wait() {
+	need socat
 	free_port
-	# shellcheck disable=SC2016
-	run "127.0.0.1:$port" free -- sh -c 'printf "<%s>" "$@"' sh \
-		-t nonsense --bad -- -h '' 'a  b' find occupied "x${nl}y" '*'
-	is_status 0
-	is_err ''
-	is_out_bytes "<-t><nonsense><--bad><--><-h><><a  b><find><occupied>\
-<x${nl}y><*>"
+	start socat -u OPEN:/dev/null "TCP4-LISTEN:$port,reuseaddr"
+	wait_until is_listening "$port"
+	socat -u "TCP4:127.0.0.1:$port" OPEN:/dev/null
+	finish "$pid"
+	wait_until is_in_time_wait "$port"
 }
 
-is_out_bytes() {
-	printf %s "$1" | cmp -s - out || {
-		show
-		fail "out is not: $1"
+# is_asking HEX PORT: a SYN is on its way to there, and not answered.
+is_asking() {
+	grep -q "$(printf '%s:%04X 02 ' "$1" "$2")" /proc/net/tcp
+}
+
+# serve TYPE [OPTIONS]: socat listening on port, which logs into socat.log;
+# server is its process. socat's children end when their connection does.
+serve() {
+	start socat -d -d -u "$1:$port,reuseaddr,fork${2:+,$2}" \
+		OPEN:/dev/null 2>>"$dir/socat.log"
+	server=$pid
+	wait_until is_served
+}
+
+serve4() {
+	need socat
+	serve TCP4-LISTEN bind=127.0.0.1
+}
+
+is_served() {
+	is_listening "$port" || {
+		is_running "$server" ||
+			fail "socat cannot listen on $port:" \
+				"$(cat "$dir/socat.log")"
+		false
 	}
 }
 
-test_targets() {
-	listen4
-	for target in 127.0.0.1: localhost: LocalHost: localhost.: 0.0.0.0: \
-		'[::ffff:127.0.0.1]:' 127.0.0.1:0 127.0.0.1:0000; do
-		run -t 0 "$target$port" occupied
-		is_status 0
-		is_err ''
-	done
-	check "none accepted" [ "$(accepted)" = 0 ]
+# A listener on a port of its own: listen4 [OPTIONS], listen6 [OPTIONS].
+listen4() {
+	need socat
+	free_port
+	serve TCP4-LISTEN "${1-bind=127.0.0.1}"
 }
 
-test_ipv6_targets() {
-	listen6
-	for target in '[::1]:' '[0:0:0:0:0:0:0:1]:' '[::1%lo]:' '[::1%1]:' \
-		localhost: '[::]:' '[::0001]:0'; do
-		run -t 0 "$target$port" occupied
-		is_status 0
-		is_err ''
-	done
-	check "none accepted" [ "$(accepted)" = 0 ]
-}
-
-test_a_zone_that_is_not_there_is_waited_for() {
+listen6() {
+	need socat
 	need_ipv6
-	run -t .2 '[fe80::1%nosuch0]:22' occupied
-	is_status 1
-	err_has '^Port 22 not bound on fe80::1%nosuch0\. \(No such device\)$'
-	took_at_least 200
-	# The number of an interface has 32 bits.
-	run -t 0 '[::1%4294967297]:22' occupied
-	is_err "Port 22 not bound on ::1%4294967297. (No such device)"
+	free_port
+	serve TCP6-LISTEN "ipv6only=1,${1-bind=[::1]}"
 }
 
-# Sets port to one that has a service's name, which becomes service.
-find_service() {
-	[ -r /etc/services ] || skip "needs /etc/services"
-	awk '!/^#/ && $2 ~ /\/tcp$/ && $2 + 0 > 1024 { print $1, $2 + 0 }' \
-		/etc/services >services
-	while read -r service port; do
-		if ! is_in_use "$port" && mkdir "$suite/port.$port"; then
-			return
-		fi
-	done <services 2>/dev/null
-	skip "needs a service whose port is free"
-}
-
-# is_in_use PORT: by any socket, as the kernel's tables say.
-is_in_use() {
-	grep -qs "^ *[0-9]*: [0-9A-F]*$(printf ':%04X ' "$1")" \
-		/proc/net/tcp /proc/net/tcp6
-}
-
-test_a_service_is_a_port() {
+# listen_unix PATH [OPTIONS]
+listen_unix() {
 	need socat
-	find_service
-	run -t 0 "127.0.0.1:$service" occupied
-	is_status 1
-	is_err "Port $service not bound on 127.0.0.1."
-	serve TCP4-LISTEN bind=127.0.0.1
-	run -t 0 "127.0.0.1:$service" occupied
-	is_status 0
-	run "127.0.0.1:$service" assert-free
-	is_err "Port $service is in use on 127.0.0.1."
+	start socat -d -d -u "UNIX-LISTEN:$1,fork${2:+,$2}" OPEN:/dev/null \
+		2>>"$dir/socat.log"
+	server=$pid
+	wait_until grep -q " 00010000 .* $1\$" /proc/net/unix
 }
 
-test_each_state_applies_to_the_targets_before_it() {
-	listen4
-	taken=127.0.0.1:$port
-	free_port
-	run -t 0 "$taken" "$taken" occupied "127.0.0.1:$port" free \
-		"127.0.0.1:$port" assert-free
-	is_status 0
-	is_err ''
-	run -t 0 "$taken" "127.0.0.1:$port" occupied "$taken" free
-	is_status 1
-	is_err "Port $port not bound on 127.0.0.1.
-Port ${taken#*:} not free on 127.0.0.1."
+# Prints how many connections the listeners of this test have accepted.
+accepted() {
+	grep -c ' accepting connection from ' "$dir/socat.log"
 }
 
-test_bad_words() {
-	bad TARGET
-	bad TARGET -t 1
-	bad h:80 h:80
-	bad k:81 h:80 free k:81
-	bad k:81 h:80 free k:81 l:82 -- true
-	bad occupied occupied
-	bad free h:80 occupied free
-	bad assert-free -t 1 assert-free
-	bad -- h:80 free --
-	bad -- --
-	bad -x h:80 free -x
-	bad -qx h:80 -qx free
+# Makes one real connection to the listener at socat's ADDRESS. Afterwards
+# accepted is right: no connection that was there before is still queued.
+connect_once() {
+	_before=$(accepted)
+	check socat -u OPEN:/dev/null "$1"
+	wait_until has_accepted $((_before + 1))
 }
 
-test_bad_options() {
-	for option in -x -qx -xt1 --nope --time --timeoutx -T --t=5 --TIMEOUT; do
-		bad "$option" h:80 free $option
+has_accepted() {
+	[ "$(accepted)" -ge "$1" ]
+}
+
+# accepted_none ADDRESS: not one of the probes of the listener there.
+accepted_none() {
+	connect_once "$1"
+	[ "$(accepted)" = 1 ] ||
+		fail "wanted: no probe accepted, not $(($(accepted) - 1))"
+}
+
+# A listener whose accept queue is full: it drops SYNs, that is, is silent.
+wedge() {
+	listen4 bind=127.0.0.1,backlog=1
+	kill -STOP "$server"
+	for _ in 1 2; do
+		start socat -u "TCP4:$at" OPEN:/dev/null
 	done
-	bad --quiet=1 --quiet=1 h:80 free
-	bad --help= h:80 --help= free
-	bad -t h:80 free -t
-	bad -qt h:80 free -qt
-	bad -c h:80 free -c
-	bad --timeout h:80 free --timeout
-	bad --connect-timeout h:80 free --connect-timeout
-	bad -r h:80 free -r
-	bad -qr h:80 -qr free
-	bad --reserve --reserve h:80 free
+	wait_until grep -q \
+		"$(printf ':%04X 00000000:0000 0A 0*:0*2 ' "$port")" \
+		/proc/net/tcp
 }
 
-test_bad_hosts() {
-	for target in :80 '[]:80' '[::1]' '[::1]80' '[::1:80' '[zz]:80' \
-		'[127.0.0.1]:80' '[::1%]:80' '[%lo]:80' '[::1]x:80' host 80 '' - \
-		occupie 'Free' a:b:80 '[1:2:3]:80' '[::12345]:80' 1:2:80; do
-		bad "$target" -t 9 "$target" free
-		bad "$target" h:80 free "$target" occupied
-	done
-	bad ::1:80 ::1:80 free
-	err_has '\[::1\]:80'
-	bad fe80::1 fe80::1 free
-}
-
-test_bad_ports() {
-	digits=1111111111222222222233333333334444444444
-	for text in '' 0 00 65536 +80 ' 80' '80 ' -1 0x50 8.0 80a 4294967376 \
-		18446744073709551696 $digits 65616 nosuchservice '8 0' "80$nl"; do
-		case $text in
-		*"$nl") bad 'h:80?' "h:$text" free ;;
-		*) bad "h:$text" "h:$text" free ;;
-		esac
-	done
-	bad h:0 h:0 occupied
-	# Where services(5) has more than one of them behind the name.
-	bad 'h:http?' "h:http$(printf '\t')" free
-	bad 'h:http ' "h:http " free
-}
-
-test_the_first_and_the_last_port() {
-	for port in 1 65535; do
-		for words in "-t 0 127.0.0.1:$port free" "$port find" \
-			"$port-$port find" "1-$port find"; do
-			# shellcheck disable=SC2086
-			run $words
-			check "$words: $status" [ "$status" -lt 2 ]
-		done
+# repeat N WORD...: prints them so often.
+repeat() {
+	_count=$1
+	shift
+	for _ in $(seq "$_count"); do
+		echo "$@"
 	done
 }
 
-test_bad_paths() {
-	path=./$(printf %0200d 0 | cut -c 1-106)
-	bad "$path" "$path" free
-	bad "unix:$path" "unix:$path" free
-	run "${path%0}" free
-	is_status 0
-	bad unix: unix: free
-	bad unix:x unix:x free
-}
-
-test_bad_find() {
-	for word in 8000-7000 70000 1- -8 -5 localhost 0-5 1-70000 1-2-3 :80 \
-		localhost: '[::1]:' 65536 +80 ' 80' 80- 1-65536 localhost:2-1 \
-		./x.sock unix:/x /x /x:80 '' 5--6 '[::1' ::1:80 x:80:90; do
-		bad "$word" "$word" find
-		bad "$word" 0 "$word" find
-	done
-	bad -t -t 1 find
-	bad -t1 find -t1
-	bad --timeout=1 0 --timeout=1 find
-	bad true find -- true
-	bad free h:80 free 0 find
-	bad free 0 find h:80 free
-	bad 81 find 81
-}
-
-bad_times="'' -1 1e3 nan inf 5x '5 ' ' 5' +5 0x10 . 5. 5.s .s ms s 1.5.5 1,5 \
-	5S 5M 5MS 5ss '5 s' -0 5m5 1_0 5sec 5us 5ns 5w 0x1p3 infinity 5h30m"
-
-test_bad_times() {
-	eval "set -- $bad_times"
-	for text do
-		bad "$text" h:80 free -t "$text"
-		bad "$text" "--timeout=$text" h:80 free
-	done
-}
-
-test_bad_connect_times() {
-	eval "set -- $bad_times"
-	for text do
-		bad "$text" "--connect-timeout" "$text" h:80 free
-		[ -z "$text" ] || bad "$text" h:80 free "-qc$text"
-	done
-	bad 0 -c 0 h:80 free
-}
-
-test_times() {
-	free_port
-	for text in .25 0.25 00.250 .25s 250ms 0250ms 250.5ms 0.00417m \
-		0.00007h 0.0000029d .25000000000000000000000000000000000000009; do
-		run -t "$text" "127.0.0.1:$port" occupied
-		is_status 1
-		is_err "Port $port not bound on 127.0.0.1."
-		took_at_least 250
-		took_at_most 1900
-	done
-	for text in 1000ms 1; do
-		run -t "$text" "127.0.0.1:$port" occupied
-		took_at_least 1000
-		took_at_most 1900
-	done
-	# Two of them, in any two units.
-	for first in 0 0ms 0s 0m 0h 0d; do
-		for second in 1 1ms 1s 1m 1h 1d; do
-			run -t $first -c $second "127.0.0.1:$port" free
-			is_status 0
-			run -c $second -t $first "127.0.0.1:$port" free
-			is_status 0
-		done
-	done
-	# Shorter than a nanosecond is not 0, but 0 is, in every unit.
-	for text in 0 0.0 .0 0ms 0s 0m 0h 0d 1ms 0.0000000001s 00000; do
-		run -t "$text" "127.0.0.1:$port" occupied
-		is_status 1
-		took_at_most 2000
-	done
-}
-
-# Among them those of which 64 or 32 bits of s, ms or ns would be a short time.
-test_times_too_large_to_pass() {
-	free_port
-	target=127.0.0.1:$port
-	waiting=
-	for text in 9999999999999999999999999999999999999999 18446744074 \
-		18446744073709551616 18446744073709551616ms 18446744073710ms \
-		18446744073.8 307445734.57m 106752d 213504d 30d 49.8d 4294967296 \
-		4294968ms 4294967297ms 4294967296d 5124095.7h \
-		2147483648 9223372036.9 99999999999999999999d; do
-		start_portend -t "$text" "$target" occupied
-		waiting="$waiting $pid"
-	done
-	run -t .6 "$target" occupied
-	is_status 1
-	for p in $waiting; do
-		check "waits on" kill -0 "$p"
-	done
-	need socat
-	serve TCP4-LISTEN bind=127.0.0.1
-	for p in $waiting; do
-		finish "$p"
-		is_status 0
-	done
-}
-
-test_bad_usage_makes_no_probe() {
-	listen_unix "$dir/s"
-	bad x: "$dir/s" occupied x: free
-	bad 5x "$dir/s" occupied -t 5x
-	bad "$dir/s" "$dir/s" occupied "$dir/s"
-	bad --nope "$dir/s" occupied --nope
-	bad -- "$dir/s" occupied --
-	bad -r "$dir/s" occupied -r
-	connect_once "UNIX:$dir/s"
-	check "one accepted" [ "$(accepted)" = 1 ]
-}
-
-test_bad_usage_opens_no_socket() {
-	trace socket,bind,connect,fork,vfork,clone,clone3
-	for arguments in "127.0.0.1:9 occupied x:" "localhost:9 free x:0 free" \
-		"0 70000 find" "nosuch:80 free -t x" "nosuch:80 free --"; do
-		# shellcheck disable=SC2086
-		run_traced $arguments
-		is_status 2
-		check "no socket" [ ! -s calls ]
-	done
-	run_traced -t 0 127.0.0.1:9 free
-	check "the trace works" grep -q socket calls
-}
+# To look into it
 
 # trace CALLS: what run_traced is to write into the file calls.
 trace() {
@@ -789,571 +499,24 @@ run_traced() {
 	grep -v 'exited with' calls.raw >calls
 }
 
-test_ten_thousand_arguments() {
-	listen4
-	# shellcheck disable=SC2046
-	set -- $(seq 9998 | sed "s/.*/127.0.0.1:$port/")
-	bad free "$@" occupied free
-	bad 127.0.0.1: "$@" 127.0.0.1: occupied
-	check "none accepted" [ "$(accepted)" = 0 ]
-	run -t 15 "$@" occupied
-	is_status 0
-	is_err ''
+# run_injected FAULT ARG...: portend, whose system calls fail as strace's
+# inject=FAULT says, after trace.
+run_injected() {
+	_fault=$1
+	shift
+	run_command strace -qq -o calls -e trace="${_fault%%:*}" \
+		-e inject="$_fault" "$PORTEND" "$@"
 }
 
-test_long_arguments() {
-	long=$(printf %0100000d 0 | tr 0 a)
-	short=$(printf %0255d 0 | tr 0 a)
-	for argument in "$long" "$long:80" "a$long:80" "$long:80:80"; do
-		bad "$short" "$argument" free
-	done
-	bad "h:$(printf %0253d 0)" "h:$(printf %0100000d 0)" free
-	bad "[$(printf %0254d 0)" "[$(printf %099990d 0)]:80" free
-	bad "./$(printf %0253d 0)" "./$(printf %0100000d 0)" free
-	bad "--$(printf %0253d 0)" "--$(printf %0100000d 0)" h:80 free
-	bad "$short" h:80 free -t "$long"
+# expect_injected FAULT STATUS ERR ARG...
+expect_injected() {
+	_inject=$1 _status=$2 _err=$3
+	shift 3
+	run_injected "$_inject" "$@"
+	gave "$_status" "$_err"
 }
 
-# Tests: messages
-
-# Control characters are those of C0, DEL and, in UTF-8, C1.
-test_echo() {
-	raw=$(printf 'a\001\033[31m\177\tb\302\233c\377\376\303\244\302\240\302x')
-	cooked=$(printf 'a??[31m??b?c\377\376\303\244\302\240\302x')
-	bad "$cooked" "$raw" free
-	bad "[$cooked]:80" "[$raw]:80" free
-	bad "$cooked" -t "$raw" h:80 free
-	bad "--$cooked" "--$raw" h:80 free
-	free_port
-	run "127.0.0.1:$port" free -- "./$raw"
-	is_status 127
-	is_err "portend: ./$cooked: No such file or directory"
-	run -v -t 0 "./$raw" occupied
-	is_status 1
-	is_err "portend: ./$cooked: No such file or directory
-Socket ./$cooked not bound. (No such file or directory)"
-}
-
-test_echo_is_cut() {
-	free_port
-	zeros=$(printf %0300d 0)
-	run -v -t 0 "127.0.0.1:$zeros$port" occupied
-	is_status 1
-	is_err "portend: 127.0.0.1:$(printf %0245d 0): Connection refused
-Port $(printf %0255d 0) not bound on 127.0.0.1."
-	run "127.0.0.1:$port" free -- "./$zeros"
-	err_has "^portend: \\./0{253}: "
-	# A character at the cut leaves nothing of itself but what was there.
-	run -t "$(printf %0254d 0)$(printf '\302\233')" h:80 free
-	check "is cut inside" grep -q "$(printf '0\302: ')" err
-}
-
-test_messages_in_the_order_of_the_arguments() {
-	listen4
-	taken=$port
-	free_port
-	run -t .2 "127.0.0.1:$port" "127.0.0.1:$taken" occupied \
-		"localhost:$taken" "127.0.0.1:$port" free \
-		"0.0.0.0:$port" occupied "unix:./x" ./y occupied
-	is_status 1
-	is_err "Port $port not bound on 127.0.0.1.
-Port $taken not free on localhost.
-Port $port not bound on 0.0.0.0.
-Socket ./x not bound. (No such file or directory)
-Socket ./y not bound. (No such file or directory)"
-	is_out ''
-}
-
-test_messages_of_ipv6() {
-	listen6
-	run -t 0 "[0:0::0:1]:$port" free
-	is_err "Port $port not free on 0:0::0:1."
-	run "[0:0::0:1]:$port" assert-free
-	is_err "Port $port is in use on ::1."
-	run "localhost:$port" assert-free
-	is_err "Port $port is in use on ::1."
-	run -v -t 0 "[::1%lo]:$port" free
-	is_err "portend: [::1%lo]:$port: Connection accepted
-Port $port not free on ::1%lo."
-	free_port
-	run -t 0 "[0:0::0:1]:$port" occupied
-	is_err "Port $port not bound on 0:0::0:1."
-}
-
-test_messages_of_mapped_ipv4() {
-	need_ipv6
-	listen4
-	run "[::FFFF:7f00:1]:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on ::ffff:127.0.0.1."
-	run -t 0 "[::ffff:127.0.0.1]:$port" free
-	is_status 1
-	is_err "Port $port not free on ::ffff:127.0.0.1."
-}
-
-test_quiet() {
-	listen4
-	for state in free assert-free; do
-		run -q -t 0 "127.0.0.1:$port" $state
-		is_status 1
-		is_err ''
-	done
-	run -q -t .1 ./x /nosuch/y occupied
-	is_status 1
-	is_err ''
-	run -q "127.0.0.1:$port" find
-	is_status 1
-	is_err ''
-	# What is wrong with the arguments is told, and a bad COMMAND.
-	bad x: -q x: free
-	run -q "127.0.0.1:$port" occupied -- ./nosuch
-	is_status 127
-	is_err "portend: ./nosuch: No such file or directory"
-}
-
-test_verbose_tells_changes_only() {
-	need socat
-	free_port
-	start_portend -v "127.0.0.1:$port" occupied
-	waiter=$pid
-	wait_until grep -q refused err
-	pass_time 400
-	serve TCP4-LISTEN bind=127.0.0.1
-	server=$pid
-	finish "$waiter"
-	is_status 0
-	check "two lines" [ "$(wc -l <err)" = 2 ]
-	first=$(head -n 1 err)
-	check "$first" [ "$first" = \
-		"portend: 127.0.0.1:$port: Connection refused" ]
-	err_has "^portend: 127\.0\.0\.1:$port: occupied after [0-9]+\.[0-9]{3} s\$"
-	seconds=$(sed -n 's/.* after \([0-9]*\)\.[0-9]* s/\1/p' err)
-	ms=1$(sed -n 's/.* after [0-9]*\.\([0-9]*\) s/\1/p' err)
-	ms=$((seconds * 1000 + ms - 1000))
-	took_at_least 400
-	took_at_most 4000
-
-	start_portend -v "127.0.0.1:$port" free
-	waiter=$pid
-	wait_until grep -q . err
-	pass_time 300
-	stop "$server"
-	finish "$waiter"
-	is_status 0
-	check "two lines" [ "$(wc -l <err)" = 2 ]
-	err_has "^portend: 127\.0\.0\.1:$port: free after 0\.[3-9][0-9]{2} s\$|\
-: free after [1-4]\.[0-9]{3} s\$"
-}
-
-test_verbose_of_sockets() {
-	need socat
-	start_portend -v "unix:$dir/s" occupied
-	waiter=$pid
-	wait_until grep -q . err
-	listen_unix "$dir/s"
-	finish "$waiter"
-	is_status 0
-	sed 's/[0-9]*\.[0-9][0-9][0-9] s$/N s/' err >lines
-	printf '%s\n' "portend: unix:$dir/s: No such file or directory" \
-		"portend: unix:$dir/s: occupied after N s" >wanted
-	# It may have been seen between bind and listen.
-	grep -v 'Connection refused$' lines | cmp -s - wanted || {
-		show
-		fail "not the lines"
-	}
-}
-
-test_each_message_is_one_write() {
-	trace write,writev,pwrite64,sendto,sendmsg
-	free_port
-	run_traced -v -t 0 "127.0.0.1:$port" ./x "localhost:$port" occupied
-	is_status 1
-	check "six lines" [ "$(wc -l <err)" = 6 ]
-	check "six writes" [ "$(wc -l <calls)" = 6 ]
-	run_traced x: free
-	check "three lines" [ "$(wc -l <err)" = 3 ]
-	check "one write" [ "$(wc -l <calls)" = 1 ]
-	run_traced "127.0.0.1:$port" free -- ./nosuch
-	check "one write" [ "$(wc -l <calls)" = 1 ]
-	run_traced 0 0 0 find
-	check "one write" [ "$(wc -l <calls)" = 1 ]
-}
-
-# Sets signals to a command before another, which gives it the signals as a
-# login shell would, and none blocked, or to no command where env cannot.
-default_signals() {
-	signals="env --default-signal=HUP,INT,PIPE,TERM"
-	$signals true 2>/dev/null || signals=
-}
-
-# A pipe without a reader, at descriptor 4.
-broken_pipe() {
-	mkfifo pipe
-	exec 3<>pipe
-	exec 4>pipe
-	exec 3<&-
-}
-
-test_a_wait_outlives_its_standard_error() {
-	need socat
-	broken_pipe
-	default_signals
-	for to in 'exec 2>&4 4>&-' 'exec 4>&- 2>&-'; do
-		free_port
-		# shellcheck disable=SC2086
-		start $signals sh -c "$to; exec \"\$@\"" sh \
-			$PORTEND -v -t 20 "127.0.0.1:$port" occupied \
-			-- touch "$dir/done.$port"
-		waiter=$pid
-		pass_time 200
-		check "waits on" kill -0 "$waiter"
-		serve TCP4-LISTEN bind=127.0.0.1
-		finish "$waiter"
-		is_status 0
-		check "COMMAND ran" [ -e "done.$port" ]
-		free_port
-		# shellcheck disable=SC2086
-		run_command $signals sh -c "$to; exec \"\$@\"" sh \
-			$PORTEND -v -t .1 "127.0.0.1:$port" occupied
-		is_status 1
-	done
-}
-
-test_output_that_cannot_be_written() {
-	run_after 'exec >&-' find
-	is_status 1
-	check "one line" [ "$(wc -l <err)" = 1 ]
-	err_has 'Bad file descriptor$'
-	broken_pipe
-	default_signals
-	# shellcheck disable=SC2086
-	run_command $signals sh -c 'exec >&4; exec "$@"' sh $PORTEND find
-	is_status 1
-	check "one line" [ "$(wc -l <err)" = 1 ]
-	err_has 'Broken pipe$'
-	[ -c /dev/full ] || skip "the rest needs /dev/full"
-	run_after 'exec >/dev/full' find
-	is_status 1
-	check "one line" [ "$(wc -l <err)" = 1 ]
-	err_has '^portend: .*No space left on device$'
-}
-
-# Tests: what the states mean
-
-test_occupied_waits() {
-	need socat
-	free_port
-	start_portend -t 15 "127.0.0.1:$port" occupied
-	waiter=$pid
-	pass_time 300
-	check "waits" kill -0 "$waiter"
-	serve TCP4-LISTEN bind=127.0.0.1
-	finish "$waiter"
-	is_status 0
-	is_err ''
-	is_out ''
-}
-
-test_free_waits() {
-	listen4
-	server=$pid
-	start_portend -t 15 "localhost:$port" free
-	waiter=$pid
-	pass_time 300
-	check "waits" kill -0 "$waiter"
-	stop "$server"
-	finish "$waiter"
-	is_status 0
-	is_err ''
-	connects=$(accepted)
-	check "none accepted" [ "$connects" = 0 ]
-}
-
-test_not_reached() {
-	listen4
-	run -t .2 "127.0.0.1:$port" free
-	is_status 1
-	is_err "Port $port not free on 127.0.0.1."
-	took_at_least 200
-	took_at_most 3000
-	run -t .2 "localhost:$port" free
-	is_status 1
-	is_err "Port $port not free on localhost."
-	free_port
-	run -t .2 "localhost:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on localhost."
-	took_at_least 200
-}
-
-test_assert_free() {
-	listen4
-	taken=$port
-	run "127.0.0.1:$taken" assert-free
-	is_status 1
-	is_err "Port $taken is in use on 127.0.0.1."
-	run "localhost:$taken" assert-free
-	is_err "Port $taken is in use on 127.0.0.1."
-	run "0.0.0.0:$taken" assert-free
-	is_err "Port $taken is in use on 127.0.0.1."
-	free_port
-	run "127.0.0.1:$port" "localhost:$port" assert-free
-	is_status 0
-	is_err ''
-	# The first that is occupied ends the program, whatever else it waits for.
-	run "127.0.0.1:$port" occupied "localhost:$port" "127.0.0.1:$taken" \
-		assert-free -- touch ran
-	is_status 1
-	is_err "Port $taken is in use on 127.0.0.1."
-	took_at_most 3000
-	check "COMMAND did not run" [ ! -e ran ]
-	# It does not wait for its own, but the others may take their time.
-	run -t .3 "127.0.0.1:$port" assert-free "127.0.0.1:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on 127.0.0.1."
-	took_at_least 300
-}
-
-# As soon as one is decided, and cannot be told, there is nothing to wait for;
-# but what is being checked is checked to the end.
-test_a_failed_check_ends_the_wait() {
-	become_nobody
-	listen_unix "$dir/s"
-	chmod 000 s
-	wedge
-	run_as_nobody ./s assert-free ./x occupied
-	is_status 1
-	is_err "Socket ./s not free. (Permission denied)"
-	took_at_most 3000
-	run_as_nobody -c .4 ./s assert-free "127.0.0.1:$port" assert-free \
-		./x occupied
-	is_status 1
-	is_err "Socket ./s not free. (Permission denied)
-Port $port is in use on 127.0.0.1."
-	took_at_least 400
-	run_as_nobody -t 0 ./x occupied ./s free
-	is_status 1
-	is_err "Socket ./x not bound. (No such file or directory)
-Socket ./s not free. (Permission denied)"
-}
-
-test_a_hundred_probes_are_never_accepted() {
-	listen4
-	# shellcheck disable=SC2046
-	run -t 10 $(seq 100 | sed "s/.*/127.0.0.1:$port/") occupied
-	is_status 0
-	run -t 1 "127.0.0.1:$port" free
-	is_status 1
-	run "127.0.0.1:$port" assert-free
-	is_status 1
-	for _ in 1 2 3 4 5; do
-		run -t 0 "localhost:$port" free
-		is_status 1
-		run "0.0.0.0:$port" occupied
-		is_status 0
-	done
-	connect_once "TCP4:127.0.0.1:$port"
-	check "$(accepted) accepted, not 1" [ "$(accepted)" = 1 ]
-	check "no TIME_WAIT" [ "$(time_waits)" -le 1 ]
-}
-
-time_waits() {
-	grep -c "$(printf ':%04X .* 06 ' "$port")" /proc/net/tcp
-}
-
-test_a_hundred_probes_of_ipv6_are_never_accepted() {
-	listen6
-	# shellcheck disable=SC2046
-	run -t 10 $(seq 100 | sed "s/.*/[::1]:$port/") occupied
-	is_status 0
-	run -t .5 "[::1]:$port" free
-	is_status 1
-	connect_once "TCP6:[::1]:$port"
-	check "$(accepted) accepted, not 1" [ "$(accepted)" = 1 ]
-}
-
-test_a_listener_that_flaps_is_seen_both_ways() {
-	need socat
-	free_port
-	# shellcheck disable=SC2016
-	start sh -c '
-		trap "kill \$p; exit" TERM
-		for _ in $(seq 1000); do
-			socat -u "TCP4-LISTEN:$0,bind=127.0.0.1,reuseaddr,fork" \
-				OPEN:/dev/null 2>/dev/null &
-			p=$!
-			sleep .03
-			kill $p
-			wait $p
-			sleep .03
-		done' "$port"
-	run -t 10 "127.0.0.1:$port" occupied
-	is_status 0
-	run -t 10 "127.0.0.1:$port" free
-	is_status 0
-	run -t 10 "127.0.0.1:$port" occupied
-	is_status 0
-}
-
-test_what_was_reached_stays_reached() {
-	listen4
-	server=$pid
-	first=$port
-	free_port
-	start_portend -v -t 15 "127.0.0.1:$first" occupied "127.0.0.1:$port" \
-		occupied
-	waiter=$pid
-	wait_until grep -q "$first: occupied after" err
-	wait_until grep -q "$port: Connection refused" err
-	stop "$server"
-	serve TCP4-LISTEN bind=127.0.0.1
-	finish "$waiter"
-	is_status 0
-	# And free, where it is occupied again afterwards.
-	start_portend -v -t 15 "127.0.0.1:$first" free "127.0.0.1:$port" free
-	waiter=$pid
-	wait_until grep -q "$first: free after" err
-	second=$port
-	port=$first
-	serve TCP4-LISTEN bind=127.0.0.1
-	pass_time 100
-	stop_listener "$second"
-	finish "$waiter"
-	is_status 0
-}
-
-# stop_listener PORT: ends the socat that was started there.
-stop_listener() {
-	for _listener in $pids; do
-		if tr '\0' ' ' <"/proc/$_listener/cmdline" | grep -q ":$1,"; then
-			stop "$_listener"
-		fi
-	done
-}
-
-test_localhost_is_both_families() {
-	listen6
-	run -t 0 "localhost:$port" occupied
-	is_status 0
-	run -t 0 "localhost:$port" free
-	is_status 1
-	is_err "Port $port not free on localhost."
-	run -t 0 "127.0.0.1:$port" free
-	is_status 0
-	run -t 0 "127.0.0.1:$port" occupied
-	is_status 1
-	listen4
-	run -t 0 "localhost:$port" occupied
-	is_status 0
-	run -t 0 "localhost:$port" free
-	is_status 1
-	run -t 0 "[::1]:$port" free
-	is_status 0
-	run -t 0 "[::]:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on ::."
-}
-
-test_localhost_is_not_looked_up() {
-	trace fork,vfork,clone,clone3,open,openat
-	listen4
-	for host in localhost LOCALHOST localhost. 127.0.0.1 '[::1]' 0.0.0.0; do
-		run_traced -t 0 "$host:$port" occupied
-		check "no child" [ ! -s calls ]
-	done
-	run_traced localhost:0 find
-	check "no child" [ ! -s calls ]
-}
-
-# With 253 bytes (RFC 1035) and a final dot it is a name, which only a look-up
-# can tell; there is none.
-nstest_the_longest_host() {
-	name=$(printf %063d 0).$(printf %063d 0).$(printf %063d 0).$(printf %061d 0)
-	run -t 0 -c .3 "$name.:80" occupied
-	is_status 1
-	err_has "^Port 80 not bound on $name\.\. \(.*\)\$"
-	run "0$name.:80" free
-	is_status 2
-}
-
-# Without a name server in reach, it does not resolve.
-nstest_not_all_that_begins_with_localhost_is() {
-	listen4
-	run -t .3 -c .1 "localhosts:$port" "localhost..:$port" occupied
-	is_status 1
-	err_has "^Port $port not bound on localhosts\. \(.*\)\$"
-}
-
-test_sockets() {
-	: >file
-	run ./s "unix:$dir/s" ./file/s free ./s assert-free
-	is_status 0
-	run -t .1 ./s occupied
-	is_status 1
-	is_err "Socket ./s not bound. (No such file or directory)"
-	took_at_least 100
-
-	listen_unix "$dir/s"
-	server=$pid
-	for path in ./s "$dir/s" unix:./s "unix:$dir/s" "../${dir##*/}/s"; do
-		run -t 0 "$path" occupied
-		is_status 0
-	done
-	run -t 0 ./s "unix:$dir/s" free
-	is_status 1
-	is_err "Socket ./s not free.
-Socket $dir/s not free."
-	run "unix:$dir/s" assert-free
-	is_status 1
-	is_err "Socket $dir/s is in use."
-
-	start_portend "unix:$dir/s" free
-	waiter=$pid
-	kill -KILL "$server"
-	finish "$waiter"
-	is_status 0
-	check "a stale file" [ -S s ]
-	run ./s assert-free
-	is_status 0
-	run -t .1 ./s occupied
-	is_status 1
-	is_err "Socket ./s not bound."
-	ln -s loop loop
-	run -t 0 ./loop free
-	is_status 1
-	is_err "Socket ./loop not free. (Symbolic link loop)"
-	rm s
-	start_portend -t 15 "unix:$dir/s" occupied
-	waiter=$pid
-	listen_unix "$dir/s"
-	finish "$waiter"
-	is_status 0
-}
-
-test_a_socket_whose_queue_is_full_is_occupied() {
-	listen_unix "$dir/s" backlog=1
-	kill -STOP "$pid"
-	for _ in 1 2; do
-		start socat -u UNIX:"$dir/s" OPEN:/dev/null
-	done
-	wait_until has_queue
-	run -t 0 ./s occupied
-	is_status 0
-	run -t .2 ./s free
-	is_status 1
-	is_err "Socket ./s not free."
-	run ./s assert-free
-	is_status 1
-	is_err "Socket ./s is in use."
-}
-
-# Two connections to the socket s wait to be accepted.
-has_queue() {
-	[ "$(grep -c "00000000 0001 02 .* $dir/s\$" /proc/net/unix)" = 2 ]
-}
-
-# Copies portend to where anybody may run it; runs as nobody afterwards.
-# shellcheck disable=SC2016  # expanded by the other shell
+# Copies portend to where anybody may run it, for run_as_nobody.
 become_nobody() {
 	native_only "runs a copy of it"
 	cp "$PORTEND" "$dir/portend"
@@ -1373,89 +536,1110 @@ run_as_nobody() {
 	run_command sh -c "$nobody" sh "$dir/portend" "$@"
 }
 
-test_a_socket_without_permission_is_neither() {
-	become_nobody
-	listen_unix "$dir/s"
-	chmod 000 s
-	for state in occupied free assert-free; do
-		run_as_nobody -t .2 ./s $state
+# expect_as_nobody STATUS ERR ARG...
+expect_as_nobody() {
+	_status=$1 _err=$2
+	shift 2
+	run_as_nobody "$@"
+	gave "$_status" "$_err"
+}
+
+# Sets signals to a command before another, which gives it the signals as a
+# login shell would, and none blocked, or to no command where env cannot.
+default_signals() {
+	signals="env --default-signal=HUP,INT,QUIT,USR1,USR2,PIPE,TERM"
+	$signals true 2>/dev/null || signals=
+}
+
+# need_signal NUMBER: skips the test where what is started with $signals
+# has it ignored; the number is below 17.
+need_signal() {
+	_ignored=$($signals sed -n 's/^SigIgn:.*\(....\)$/\1/p' \
+		/proc/self/status)
+	[ $((0x$_ignored >> ($1 - 1) & 1)) = 0 ] ||
+		skip "signal $1 is ignored: needs env --default-signal"
+}
+
+# A pipe without a reader, at descriptor 4.
+broken_pipe() {
+	mkfifo pipe
+	exec 3<>pipe
+	exec 4>pipe
+	exec 3<&-
+}
+
+# A pipe that is full, which descriptor 3 has open for reading, too.
+full_pipe() {
+	mkfifo pipe
+	exec 3<>pipe
+	head -c 65536 /dev/zero >pipe
+}
+
+# Bad usage
+
+nl='
+'
+usage='usage: portend [-qv] [-t TIME] [-c TIME] [-s TIME] TARGET... STATE
+               [TARGET... STATE]... [-- COMMAND [ARG]...]
+       portend [-qrv] [-t TIME] [-c TIME]
+               [[HOST:]PORT | [HOST:]LOW-HIGH]... find'
+
+help="
+TARGET  HOST:PORT, [IPv6]:PORT, SCHEME://HOST:PORT/..., or a socket's path
+STATE   occupied: a connection to HOST is accepted
+        free: none is; assert-free: one check of that, no waiting
+        find: print a port that can be bound on HOST, or on all addresses
+TIME    5 or 5s, 250ms, 1.5m, 2h, 1d
+COMMAND is what portend becomes once every TARGET has reached its STATE
+
+  -t, --timeout TIME          give up after TIME; 0 checks once
+  -c, --connect-timeout TIME  no answer within TIME is silence (2 s)
+  -s, --stable TIME           a connection counts if it stays open for TIME
+  -r, --reserve               keep the port from others for a while
+  -q, --quiet                 no message when a state is not reached
+  -v, --verbose               a line whenever a target's situation changes
+  -h, --help                  print this
+  -V, --version               print the version
+
+Exit: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot be run"
+
+# What several tests want to be told.
+bad_bytes="a host has only letters, digits, - _ ."
+bad_ipv6="an IPv6 address needs brackets: [::1]:80"
+bad_length="a host has at most 253 bytes"
+bad_numbers="an IPv4 address is four numbers: 127.0.0.1"
+bad_path="a socket's path has at most 107 bytes"
+bad_time="not a TIME such as 5, .5, 1.5m or 250ms"
+bad_user="USER@ is for a URL: SCHEME://USER@HOST:PORT"
+bad_word="neither HOST:PORT, nor a path, nor a STATE: occupied, free,\
+ assert-free, find"
+
+# bad WHAT WHY ARG...: bad usage, at once, with one line that names WHAT and
+# says WHY.
+bad() {
+	_what=$1 _why=$2
+	shift 2
+	expect 2 "portend: $_what: $_why$nl$usage" "$@"
+}
+
+# bad_targets WHY WORD...: none of them is one, wherever it stands.
+bad_targets() {
+	_reason=$1
+	shift
+	for _target do
+		bad "$_target" "$_reason" -t 9 "$_target" free
+		bad "$_target" "$_reason" h:80 free "$_target" occupied
+	done
+}
+
+# Tests: the command line
+
+test_help() {
+	for option in -h --help -qh -hV; do
+		expect_out 0 "$usage$nl$help" $option
+	done
+	# It fits a terminal of 24 lines.
+	check [ "$(wc -l <out)" -le 24 ]
+	check_not grep '.\{81\}' out
+	for words in "-h db:80 occupied" "db:80 occupied -h" "-h x" \
+		"-h -- true" "-qh 80"; do
+		option=$(echo "$words" | grep -o -e '-q*h')
+		bad "$option" "stands alone: it waits for nothing" $words
+	done
+	bad -V "stands alone: it waits for nothing" -V x
+	bad --version "stands alone: it waits for nothing" --version -- true
+	# The spelling of another tool.
+	bad -p "unknown option" -h db -p 5432 -- server
+}
+
+test_version() {
+	for option in -V --version -qV -vV; do
+		expect_out 0 "portend 2.0" $option
+	done
+}
+
+test_help_or_version_to_a_full_device() {
+	[ -c /dev/full ] || skip "needs /dev/full"
+	for option in -h -V; do
+		expect_after 'exec >/dev/full' 1 \
+			"portend: standard output: No space left on device" \
+			$option
+	done
+}
+
+test_spellings_of_timeout() {
+	free_port
+	for words in "-t.2 T S" "-t .2 T S" "-qvt.2 T S" "-vqt .2 T S" \
+		"--timeout .2 T S" "--timeout=.2 T S" "T -t.2 S" "T S -t .2" \
+		"T --timeout .2 S" "T S --timeout=.2" "T S -t9 -t.2" \
+		"T S -t .2 -- C" "T -t200ms S -v -- C"; do
+		words=$(echo "$words" | sed \
+			"s/T/$at/; s/S/occupied/; s/C/true/")
+		run $words
 		is_status 1
-		case $state in
-		occupied) is_err "Socket ./s not bound. (Permission denied)" ;;
-		*) is_err "Socket ./s not free. (Permission denied)" ;;
+		took_at_least 200
+		case $words in
+		*q*) is_err "portend: $at: Connection refused" ;;
+		*) err_has "^Port $port not bound on 127\.0\.0\.1\.\$" ;;
 		esac
 	done
 }
 
-# A listener whose accept queue is full: it drops SYNs, that is, is silent.
-wedge() {
-	listen4 bind=127.0.0.1,backlog=1
-	wedged=$pid
-	kill -STOP "$wedged"
-	for _ in 1 2; do
-		start socat -u "TCP4:127.0.0.1:$port" OPEN:/dev/null
+test_spellings_of_quiet_and_verbose() {
+	free_port
+	for option in -q --quiet -qt0; do
+		expect 1 "" -t 0 $at $option occupied
 	done
-	wait_until grep -q "$(printf ':%04X 00000000:0000 0A 0*:0*2 ' "$port")" \
-		/proc/net/tcp
+	for option in "-v -q" --verbose\ --quiet -qvt0 -vq; do
+		expect 1 "portend: $at: Connection refused" \
+			-t 0 $at $option occupied
+	done
+	for option in -v --verbose -vt0; do
+		expect 1 "portend: $at: Connection refused
+Port $port not bound on 127.0.0.1." -t 0 $at $option occupied
+	done
+}
+
+test_spellings_of_reserve() {
+	for words in "-r find" "find -r" "--reserve find" "-qr 0 find" \
+		"0 --reserve find"; do
+		run $words
+		is_status 0
+		is_err ''
+		check is_in_time_wait "$(cat out)"
+	done
+}
+
+test_nothing_after_the_dashes_is_read() {
+	free_port
+	run $at free -- sh -c 'printf "<%s>" "$@"' sh \
+		-t nonsense --bad -- -h '' 'a  b' find occupied "x${nl}y" '*'
+	is_status 0
+	is_err ''
+	check [ "$(cat out)" = "<-t><nonsense><--bad><--><-h><><a  b><find>\
+<occupied><x${nl}y><*>" ]
+}
+
+test_targets() {
+	listen4
+	for target in 127.0.0.1: localhost: LocalHost: localhost.: 0.0.0.0: \
+		'[::ffff:127.0.0.1]:' 127.0.0.1:0 127.0.0.1:0000; do
+		expect 0 '' -t 0 "$target$port" occupied
+	done
+	accepted_none "TCP4:$at"
+}
+
+test_urls() {
+	listen4
+	for word in "tcp://$at" "http://$at/" "http://$at/a:1/b" \
+		"http://$at?x" \
+		"http://$at#x" "postgres://app:secret@$at/app" \
+		"a+b-c.D1://u@$at" \
+		"redis://:p@$at" "http://u:p@q@$at/x@y:1" "HTTP://$at?a/b#c" \
+		"http://localhost:$port/"; do
+		expect 0 '' -t 0 "$word" occupied
+		expect 1 "Port $port is in use on 127.0.0.1." "$word" \
+			assert-free
+		run -t 0 "$word" free
+		gave_like 1 "Port $port not free on (127\.0\.0\.1|localhost)\."
+	done
+	listen6
+	expect 1 "Port $port not free on ::1." -t 0 "http://u@[::1]:$port/" free
+	expect 1 "Port $port is in use on ::1%1." \
+		"http://[::1%lo]:$port" assert-free
+	listen_unix "$dir/s"
+	for word in "unix://$dir/s" "unix:$dir/s" unix://s unix:s unix:./s; do
+		expect 0 '' -t 0 "$word" occupied
+	done
+	expect 1 "Socket $dir/s is in use." "unix://$dir/s" assert-free
+	expect 1 "Socket s not free." -t 0 unix:s free
+	for word in ./a:b ../x:1 unix:a:b unix://a:b/c /a:b a/b:1; do
+		path=${word#unix:}
+		expect 1 \
+			"Socket ${path#//} not bound. (No such file or directory)" \
+			-t 0 "$word" occupied
+	done
+	mkdir d
+	listen_unix "$dir/d/s"
+	expect 1 "Socket d/s is in use." d/s assert-free
+}
+
+test_ipv6_targets() {
+	listen6
+	for target in '[::1]:' '[0:0:0:0:0:0:0:1]:' '[::1%lo]:' '[::1%1]:' \
+		localhost: '[::]:' '[::0001]:0'; do
+		expect 0 '' -t 0 "$target$port" occupied
+	done
+	accepted_none "TCP6:[::1]:$port"
+}
+
+test_a_zone_that_is_not_there_is_waited_for() {
+	need_ipv6
+	expect 1 'Port 22 not bound on fe80::1%nosuch0. (No such device)' \
+		-t .2 '[fe80::1%nosuch0]:22' occupied
+	took_at_least 200
+	# The number of an interface has 32 bits.
+	expect 1 "Port 22 not bound on ::1%4294967297. (No such device)" \
+		-t 0 '[::1%4294967297]:22' occupied
+}
+
+test_a_service_is_a_port() {
+	need socat
+	[ -r /etc/services ] || skip "needs /etc/services"
+	awk '!/^#/ && $2 ~ /\/tcp$/ && $2 + 0 > 1024 { print $1, $2 + 0 }' \
+		/etc/services >services
+	while read -r service port && is_in_use "$port"; do
+		:
+	done <services
+	[ "$port" ] || skip "needs a service whose port is free"
+	expect 1 "Port $service not bound on 127.0.0.1." \
+		-t 0 "127.0.0.1:$service" occupied
+	serve4
+	expect 0 '' -t 0 "127.0.0.1:$service" occupied
+	expect 1 "Port $service is in use on 127.0.0.1." \
+		"127.0.0.1:$service" assert-free
+	expect 1 "Port $service is in use on 127.0.0.1." \
+		"127.0.0.1:$service" find
+}
+
+# services(5): a name, PORT/PROTOCOL, aliases; # begins a comment.
+nstest_services() {
+	[ -e /etc/services ] || skip "needs /etc/services"
+	printf '%s\n' '# one 1/tcp' 'two	2/udp two2' \
+		'two 3/tcp # three' \
+		'four 4/tcp fo2 fo3 # fo4' 'five 5/tcpx' 'six' \
+		'seven 70000/tcp' \
+		'eight x/tcp' ' nine  9/tcp' 'nul 0/tcp' >services
+	printf 'ten 10/tcp' >>services
+	mount --bind services /etc/services || skip "needs mount"
+	filter output tcp dport 3 counter
+	filter output tcp dport 4 counter
+	filter output tcp dport 9-10 counter
+	for name in two four fo2 fo3 nine ten; do
+		expect 0 '' "127.0.0.1:$name" assert-free
+	done
+	check [ "$(counts)" = "1 3 2" ]
+	for name in one two2 three fo4 five six eight Four '#' nul; do
+		bad "h:$name" "no such port or service" "h:$name" free
+	done
+}
+
+test_each_state_applies_to_the_targets_before_it() {
+	listen4
+	taken=127.0.0.1:$port
+	free_port
+	expect 0 '' -t 0 "$taken" "$taken" occupied $at free $at assert-free
+	expect 1 "Port $port not bound on 127.0.0.1.
+Port ${taken#*:} not free on 127.0.0.1." \
+		-t 0 "$taken" $at occupied "$taken" free
+}
+
+test_bad_words() {
+	why="missing, as in: portend localhost:80 occupied"
+	bad TARGET "$why"
+	bad TARGET "$why" -t 1
+	bad TARGET "$why" -- true
+	why="no STATE after it: occupied, free, assert-free, find"
+	bad h:80 "$why" h:80
+	bad h:80 "$why" h:80 i:80 -- true
+	bad h:80 "$why" http://u:p@h:80/
+	bad 81 "$why" 81 find 81
+	why="after the last STATE; a COMMAND goes after --"
+	bad k:81 "$why" h:80 free k:81
+	bad k:81 "$why" h:80 free k:81 l:82 -- true
+	bad ./server "$why" h:80 occupied ./server
+	bad server "$why" h:80 occupied server
+	bad server "$why" h:80 occupied server k:81
+	bad occupied "no TARGET before it" occupied
+	bad free "no TARGET before it" h:80 occupied free
+	bad assert-free "no TARGET before it" -t 1 assert-free
+	bad -- "no COMMAND after it" h:80 free --
+	bad -- "no COMMAND after it" --
+}
+
+test_bad_options() {
+	for option in -x -qx -xt1 --nope --time --timeoutx -T --t=5 --TIMEOUT \
+		--= ---t --stabl; do
+		bad "$option" "unknown option" h:80 free $option
+	done
+	for option in --quiet=1 --help= --reserve=x; do
+		bad $option "takes no value" h:80 free $option
+	done
+	for option in -t -qt -c -qc -s -vs --timeout --connect-timeout \
+		--stable; do
+		bad $option "no TIME after it" h:80 free $option
+	done
+	for option in -r -qr --reserve; do
+		bad $option "only with find" h:80 free $option
+	done
+	for option in -s1 --stable=1; do
+		bad $option "find makes no connections" find $option
+		bad $option "longer than -t" h:80 free $option -t .999
+	done
+	bad -s "longer than -t" -t 1 h:80 free -s 1.001
+}
+
+test_bad_hosts() {
+	bad_targets "no host" :80 '[]:80' http://:80/
+	bad_targets "no :PORT after ]" '[::1]' '[::1]80' '[::1:80' \
+		'[::1]x:80' '[' 'http://[::1]/'
+	bad_targets "not an IPv6 address" '[zz]:80' '[127.0.0.1]:80' '[h]:80' \
+		'[::1%]:80' '[%lo]:80' '[1:2:3]:80' '[::12345]:80' \
+		"[$(printf %045d 0)::1]:80" '[localhost]:80'
+	bad_targets "$bad_word" host 80 - occupie Free ''
+	bad_targets "$bad_ipv6" a:b:80 1:2:80 ::1:80 fe80::1
+	bad_targets "needs its interface: [fe80::1%eth0]:80" '[fe80::1]:80' \
+		'[febf:ffff::]:80' 'http://[fe80::1]:80/'
+	bad_targets "one target an argument: db:1 cache:2" db:1,cache:2 a,b:1 ,
+	bad_targets "$bad_bytes" 'a b:80' \
+		"'db':80" '$(DB_HOST):80' '"h:80' 'h*:80' \
+		'http://a b:80/'
+	bad 'h?:80' "$bad_bytes" "h$(printf '\r'):80" free
+	bad 'h?:80' "$bad_bytes" "h$(printf '\177'):80" free
+	bad_targets "nothing between two dots of the host" .h:80 h..i:80 \
+		h..:80 \
+		.:80 ..:80
+	bad_targets "$bad_numbers" 127.1:80 \
+		0x7f.1:80 010.0.0.1:80 2130706433:80 1.2.3.4.5:80 256.0.0.1:80 \
+		1.2.3.4.:80 h.0XfF:80 x.0:80 0:80
+}
+
+# Labels of 63 bytes and names of 253 are the longest (RFC 1035); a final dot is
+# none of either.
+nstest_the_longest_host() {
+	label=$(printf %063d 0 | tr 0 a)
+	name=$label.$label.$label.$(printf %061d 0 | tr 0 a)
+	for host in "$label" "$label." "$name" "$name." "$label.b" "b_-$label" \
+		"$(printf 'b\200')" b.0x b.0xg 0x7f.a 1.2.3a; do
+		case $host in
+		b_-*) host=${host%aaa} ;;
+		esac
+		expect_like 1 "Port 80 not bound on .* \(No answer from.*\)" \
+			-t 0 -c .1 "$host:80" occupied
+	done
+	bad_targets "a host has at most 63 bytes between dots" "a$label:80" \
+		"b.a$label:80" "a$label.b:80" "b.a$label.:80"
+	for host in "${name}a" "$name.b" "${name}a." "$name.bc" "$name$name"; do
+		bad "$(echo "$host:80" | cut -c 1-255)" "$bad_length" \
+			"$host:80" free
+	done
+}
+
+test_bad_ports() {
+	digits=1111111111222222222233333333334444444444
+	for port in 0 00 65536 4294967376 18446744073709551696 $digits 65616; do
+		bad "h:$port" "a port is 1 to 65535" "h:$port" free
+	done
+	for port in +80 ' 80' '80 ' -1 0x50 8.0 80a nosuchservice '8 0' \
+		'http '; do
+		bad "h:$port" "no such port or service" "h:$port" free
+	done
+	bad_targets "no port" h: http://h:/ 'http://h:?'
+	bad_targets "no port: SCHEME://HOST:PORT" http://h http:// \
+		tcp://h/x:80 \
+		'tcp://h#x:80'
+	bad 'h:80?' "no such port or service" "h:80$nl" free
+	# Where services(5) has more than one of them behind the name.
+	bad 'h:http?' "no such port or service" "h:http$(printf '\t')" free
+}
+
+test_the_first_and_the_last_port() {
+	for port in 1 65535; do
+		for words in "-t 0 127.0.0.1:$port free" "$port find" \
+			"$port-$port find" "1-$port find"; do
+			run $words
+			check [ "$status" -lt 2 ]
+		done
+	done
+}
+
+test_bad_paths() {
+	path=./$(printf %0106d 0)
+	bad_targets "$bad_path" "$path" "unix:$path" "unix://$path"
+	for word in "${path%0}" "unix:${path%0}" "unix://${path%0}"; do
+		expect 1 \
+			"Socket ${path%0} not bound. (No such file or directory)" \
+			-t 0 "$word" occupied
+	done
+	bad_targets "no path" unix: unix://
+	bad_targets \
+		"a / makes it a path or a URL: ./PATH, SCHEME://HOST:PORT/..." \
+		db:5432/x db:80/ :/x ://h:80 a_b://h:80
+	bad "u@h$path" "$bad_path" "u@h$path" free
+}
+
+# Whatever stands before the last @ may be a password.
+test_passwords_are_not_shown() {
+	bad h:80 "$bad_user" user:secret@h:80 free
+	bad h:80 "$bad_user" h:80 free user:sec@ret@h:80 free
+	bad h/x "no port: SCHEME://HOST:PORT" http://user:secret@h/x free
+	bad h:80/x "no such port or service" http://user:se/cret@h:80/x free
+	bad h:80/x "no such port or service" http://user:se/cr@t@h:80/x free
+	bad h:80/x "no port: SCHEME://HOST:PORT" http://se?cret@h:80/x free
+	bad h:80x "no such port or service" http://user:s@ecret@h:80x free
+	bad x "$bad_time" h:80 free -t secret@x
+	bad h:80 "one target an argument: db:1 cache:2" a:1,u:secret@h:80 free
+	bad h:80 "find is for [HOST:]PORT or [HOST:]LOW-HIGH" \
+		http://user:secret@h:80 find
+	free_port
+	for word in "http://user:secret@localhost:$port/a@b" \
+		"http://user:sec@ret@localhost:$port"; do
+		expect 1 "portend: localhost:$port: Connection refused
+Port $port not bound on localhost." -v -t 0 "$word" occupied
+	done
+}
+
+test_bad_find() {
+	bad_ranges "LOW is above HIGH" 8000-7000 localhost:2-1
+	bad_ranges "a port is 1 to 65535" 70000 0-5 1-70000 65536 1-65536 \
+		99999-5
+	bad_ranges "no such port or service" localhost 1-2-3 +80 ' 80' 5--6 \
+		100000-5
+	bad_ranges "no host" :80
+	bad_ranges "no port" 1- 80- localhost: '[::1]:' ''
+	bad_ranges "find is for [HOST:]PORT or [HOST:]LOW-HIGH" ./x.sock \
+		unix:/x \
+		/x /x:80 http://h:80 h:80/
+	bad_ranges "no :PORT after ]" '[::1'
+	bad_ranges "$bad_ipv6" ::1:80 x:80:90
+	bad_ranges "needs its interface: [fe80::1%eth0]:80" '[fe80::1]:80'
+	bad_ranges "one target an argument: db:1 cache:2" 80,81 h:1,2
+	bad_ranges "$bad_numbers" 127.1:80
+	bad_ranges "$bad_user" @8
+	bad -8 "unknown option" -8 find
+	bad true "no COMMAND with find" find -- true
+	bad free "no other STATE beside find" h:80 free 0 find
+	bad free "no other STATE beside find" 0 find h:80 free
+}
+
+# bad_ranges WHY WORD...: none of them is one, alone or behind another.
+bad_ranges() {
+	_reason=$1
+	shift
+	for _range do
+		bad "${_range#@}" "$_reason" "$_range" find
+		bad "${_range#@}" "$_reason" 0 "$_range" find
+	done
+}
+
+test_bad_times() {
+	for text in '' -1 1e3 nan inf 5x '5 ' ' 5' +5 0x10 . 5. 5.s .s ms s \
+		1.5.5 \
+		1,5 5S 5M 5MS 5ss '5 s' -0 5m5 1_0 5sec 5us 5ns 5w 0x1p3 \
+		infinity 5h30m 1. 1.m .5.; do
+		for option in -t -c -s --timeout --connect-timeout --stable; do
+			bad "$text" "$bad_time" h:80 free $option "$text"
+			case $option/$text in
+			--*) bad "$text" "$bad_time" "$option=$text" h:80 free \
+				;;
+			*/) ;;
+			*/[a-z]*)
+				bad "$option$text" "$bad_time" "$option$text" \
+					h:80 \
+					free
+				;;
+			*) bad "$text" "$bad_time" "-q${option#-}$text" h:80 \
+				free ;;
+			esac
+		done
+	done
+	bad -timeout "$bad_time" -timeout 5 h:80 free
+	bad -qvtx "$bad_time" -qvtx h:80 free
+	for zero in 0 0.0 .0ms 0d; do
+		for option in -c --connect-timeout -s --stable; do
+			bad $zero "must be above 0" $option $zero h:80 free
+		done
+	done
+	bad 0 "must be above 0" --connect-timeout=0 h:80 free
+	bad 0 "must be above 0" -qs0 h:80 free
+}
+
+test_times() {
+	free_port
+	for text in .25 0.25 00.250 .25s 250ms 0250ms 250.5ms 0.00417m \
+		0.00007h 0.0000029d \
+		.25000000000000000000000000000000000000009; do
+		expect 1 "Port $port not bound on 127.0.0.1." \
+			-t "$text" $at occupied
+		took_at_least 250
+	done
+	for text in 1000ms 1; do
+		run -t "$text" $at occupied
+		took_at_least 1000
+	done
+	# Two of them, in any two units.
+	for first in 0 0ms 0s 0m 0h 0d; do
+		for second in 1 1ms 1s 1m 1h 1d; do
+			expect 0 '' -t $first -c $second $at free
+			expect 0 '' -c $second -t $first $at free
+		done
+	done
+	# Shorter than a nanosecond is not 0, but 0 is, in every unit.
+	for text in 0 0.0 .0 0ms 0s 0m 0h 0d 1ms 0.0000000001s 00000; do
+		expect 1 "Port $port not bound on 127.0.0.1." \
+			-t "$text" $at occupied
+	done
+}
+
+# Among them those of which 64 or 32 bits of s, ms or ns would be a short time.
+test_times_too_large_to_pass() {
+	free_port
+	waiting=
+	for text in 9999999999999999999999999999999999999999 18446744074 \
+		18446744073709551616 18446744073709551616ms 18446744073710ms \
+		18446744073.8 307445734.57m 106752d 213504d 30d 49.8d \
+		4294967296 \
+		4294968ms 4294967297ms 4294967296d 5124095.7h \
+		2147483648 9223372036.9 99999999999999999999d; do
+		start_portend -t "$text" "$at" occupied
+		waiting="$waiting $pid"
+	done
+	run -t .6 "$at" occupied
+	is_status 1
+	for waiter in $waiting; do
+		still_waits
+	done
+	serve4
+	for waiter in $waiting; do
+		ends 0
+	done
+}
+
+test_bad_usage_makes_no_probe() {
+	listen_unix "$dir/s"
+	for words in "$dir/s occupied x: free" "$dir/s occupied -t 5x" \
+		"$dir/s occupied $dir/s" "$dir/s occupied --nope" \
+		"$dir/s occupied --" "$dir/s occupied -r"; do
+		run $words
+		is_status 2
+	done
+	accepted_none "UNIX:$dir/s"
+}
+
+test_bad_usage_opens_no_socket() {
+	trace socket,bind,connect,fork,vfork,clone,clone3
+	for words in "127.0.0.1:9 occupied x:" "localhost:9 free x:0 free" \
+		"0 70000 find" "nosuch:80 free -t x" "nosuch:80 free --"; do
+		run_traced $words
+		is_status 2
+		has_lines 0 calls
+	done
+	run_traced -t 0 127.0.0.1:9 free
+	check grep -q socket calls
+}
+
+test_ten_thousand_arguments() {
+	listen4
+	set -- $(repeat 9998 $at)
+	bad free "no TARGET before it" "$@" occupied free
+	bad 127.0.0.1: "no port" "$@" 127.0.0.1: occupied
+	accepted_none "TCP4:$at"
+	expect 0 '' -t 15 "$@" occupied
+}
+
+test_long_arguments() {
+	long=$(printf %0100000d 0 | tr 0 a)
+	short=$(printf %0255d 0 | tr 0 a)
+	bad "$short" "$bad_word" "$long" free
+	bad "$short" "$bad_length" "$long:80" free
+	bad "$short" "$bad_ipv6" "$long:80:80" free
+	bad "h:$(printf %0253d 0)" "a port is 1 to 65535" \
+		"h:$(printf %0100000d 0)" free
+	bad "[$(printf %0254d 0)" "$bad_length" "[$(printf %099990d 0)]:80" free
+	bad "./$(printf %0253d 0)" "$bad_path" "./$(printf %0100000d 0)" free
+	bad "--$(printf %0253d 0)" "unknown option" \
+		"--$(printf %0100000d 0)" h:80 free
+	bad "$short" "$bad_time" h:80 free -t "$long"
+}
+
+# Tests: messages
+
+# Control characters are those of C0, DEL and, in UTF-8, C1.
+test_echo() {
+	raw=$(printf 'a\001\033[31m\177\tb\302\233c\377\376\303\244\302\240\302x')
+	cooked=$(printf 'a??[31m??b?c\377\376\303\244\302\240\302x')
+	bad "$cooked:80" "$bad_bytes" "$raw:80" free
+	bad "[$cooked]:80" "not an IPv6 address" "[$raw]:80" free
+	bad "$cooked" "$bad_time" -t "$raw" h:80 free
+	bad "--$cooked" "unknown option" "--$raw" h:80 free
+	# The first and the last of each kind, and their neighbours.
+	bad "$(printf '?? ~?\302?\302\240')" "$bad_time" h:80 free -t \
+		"$(printf '\001\037 ~\177\302\177\302\240')"
+	bad "$(printf '??\301\200\303\200')" "$bad_time" h:80 free -t \
+		"$(printf '\302\200\302\237\301\200\303\200')"
+	free_port
+	expect 127 "portend: ./$cooked: No such file or directory" \
+		$at free -- "./$raw"
+	expect 1 "portend: ./$cooked: No such file or directory
+Socket ./$cooked not bound. (No such file or directory)" \
+		-v -t 0 "./$raw" occupied
+}
+
+test_echo_is_cut() {
+	free_port
+	zeros=$(printf %0300d 0)
+	expect 1 "portend: 127.0.0.1:$(printf %0245d 0): Connection refused
+Port $(printf %0255d 0) not bound on 127.0.0.1." \
+		-v -t 0 "127.0.0.1:$zeros$port" occupied
+	expect 127 "portend: ./$(printf %0253d 0): No such file or directory" \
+		$at free -- "./$(printf %0254d 0)"
+	# A character at the cut leaves nothing of itself but what was there.
+	bad "$(printf %0254d 0)$(printf '\302')" "$bad_time" \
+		-t "$(printf %0254d 0)$(printf '\302\233')" h:80 free
+}
+
+test_messages_in_the_order_of_the_arguments() {
+	listen4
+	taken=$port
+	free_port
+	expect 1 "Port $port not bound on 127.0.0.1.
+Port $taken not free on localhost.
+Port $port not bound on 0.0.0.0.
+Socket ./x not bound. (No such file or directory)
+Socket ./y not bound. (No such file or directory)" \
+		-t .2 $at "127.0.0.1:$taken" occupied \
+		"localhost:$taken" $at free \
+		"0.0.0.0:$port" occupied "unix:./x" ./y occupied
+}
+
+# Where the end comes early nothing is said of those that wait.
+test_messages_where_the_end_comes_early() {
+	listen4
+	taken=$port
+	free_port
+	expect 1 "Port $taken is in use on 127.0.0.1." -t 60 $at ./x occupied \
+		"127.0.0.1:$taken" free "localhost:$taken" assert-free ./y \
+		occupied
+}
+
+test_messages_of_ipv6() {
+	listen6
+	expect 1 "Port $port not free on 0:0::0:1." -t 0 "[0:0::0:1]:$port" free
+	expect 1 "Port $port is in use on ::1." "[0:0::0:1]:$port" assert-free
+	expect 1 "Port $port is in use on ::1." "localhost:$port" assert-free
+	expect 1 "portend: [::1%lo]:$port: Connection accepted
+Port $port not free on ::1%lo." -v -t 0 "[::1%lo]:$port" free
+	free_port
+	expect 1 "Port $port not bound on 0:0::0:1." \
+		-t 0 "[0:0::0:1]:$port" occupied
+}
+
+# ::ffff:127.0.0.1 is 127.0.0.1, also where IPv6 is off.
+test_messages_of_mapped_ipv4() {
+	listen4
+	expect 0 '' -t 0 "[::ffff:127.0.0.1]:$port" occupied
+	expect 1 "Port $port is in use on 127.0.0.1." \
+		"[::FFFF:7f00:1]:$port" assert-free
+	expect 1 "Port $port not free on ::ffff:127.0.0.1." \
+		-t 0 "[::ffff:127.0.0.1]:$port" free
+	expect 1 "Port $port is in use on 127.0.0.1." \
+		"[::ffff:127.0.0.1]:$port" find
+	run "[::ffff:127.0.0.1]:0" find
+	is_status 0
+	expect_out 0 "$port" "[::ffff:127.0.0.2]:$port" find
+}
+
+test_quiet() {
+	listen4
+	expect 1 '' -q -t 0 $at free
+	expect 1 '' -q -t 0 $at assert-free
+	expect 1 '' -q -t .1 ./x /nosuch/y occupied
+	expect 1 '' -q $at find
+	# What is wrong with the arguments is told, and a bad COMMAND.
+	bad x: "no port" -q x: free
+	expect 127 "portend: ./nosuch: No such file or directory" \
+		-q $at occupied -- ./nosuch
+}
+
+test_verbose_tells_changes_only() {
+	free_port
+	start_portend -v $at occupied
+	wait_for_err refused
+	pass_time 400
+	serve4
+	ends 0
+	check [ "$(head -n 1 err)" = \
+		"portend: 127.0.0.1:$port: Connection refused" ]
+	after occupied 400
+	start_portend -v $at free
+	wait_for_err .
+	pass_time 300
+	stop "$server"
+	ends 0
+	check [ "$(head -n 1 err)" = \
+		"portend: 127.0.0.1:$port: Connection accepted" ]
+	after free 300
+}
+
+# after STATE MS: the second of two lines says that it was reached after more.
+after() {
+	has_lines 2 err
+	err_has "^portend: 127\.0\.0\.1:$port: $1 after [0-9]+\.[0-9]{3} s\$"
+	check awk -v least="$2" 'END { exit $(NF - 1) * 1000 < least }' err
+}
+
+test_verbose_of_sockets() {
+	start_portend -v "unix:$dir/s" occupied
+	wait_for_err .
+	listen_unix "$dir/s"
+	ends 0
+	# It may have been seen between bind and listen.
+	sed '/Connection refused$/d; s/[0-9]*\.[0-9][0-9][0-9] s$/N s/' err >lines
+	is_file lines "portend: unix:$dir/s: No such file or directory
+portend: unix:$dir/s: occupied after N s"
+}
+
+test_each_message_is_one_write() {
+	trace write,writev,pwrite64,sendto,sendmsg
+	free_port
+	run_traced -v -t 0 $at ./x "localhost:$port" occupied
+	is_status 1
+	has_lines 6 err
+	has_lines 6 calls
+	run_traced x: free
+	has_lines 5 err
+	has_lines 1 calls
+	run_traced $at free -- ./nosuch
+	has_lines 1 calls
+	run_traced 0 0 0 find
+	has_lines 1 calls
+}
+
+test_a_wait_outlives_its_standard_error() {
+	broken_pipe
+	default_signals
+	for to in 'exec 2>&4 4>&-' 'exec 4>&- 2>&-'; do
+		free_port
+		start $signals sh -c "$to; exec \"\$@\"" sh \
+			$PORTEND -v -t 20 $at occupied \
+			-- touch "$dir/done.$port"
+		waiter=$pid
+		pass_time 200
+		still_waits
+		serve4
+		ends 0
+		check [ -e "done.$port" ]
+		free_port
+		run_command $signals sh -c "$to; exec \"\$@\"" sh \
+			$PORTEND -v -t .1 $at occupied
+		is_status 1
+	done
+}
+
+# A message waits until standard error takes it, and holds no probe open: the
+# server would accept it after 0.2 s.
+test_a_message_that_blocks_holds_no_probe() {
+	full_pipe
+	listen4
+	start_after 'exec 2>pipe 3<&-' -v -t 1 $at ./x occupied $at free
+	pass_time 1500
+	still_waits
+	accepted_none "TCP4:$at"
+	start sh -c 'exec cat <&3' >messages
+	wait_until grep -aq "not free" messages
+	ends 1
+	tr -d '\0' <messages | sed 's/[0-9.]* s$/N s/' >lines
+	is_file lines "portend: $at: occupied after N s
+portend: ./x: No such file or directory
+portend: $at: Connection accepted
+Socket ./x not bound. (No such file or directory)
+Port $port not free on 127.0.0.1."
+}
+
+test_output_that_cannot_be_written() {
+	expect_after 'exec >&-' 1 \
+		"portend: standard output: Bad file descriptor" find
+	broken_pipe
+	default_signals
+	run_command $signals sh -c 'exec >&4; exec "$@"' sh $PORTEND find
+	gave 1 "portend: standard output: Broken pipe"
+	[ -c /dev/full ] || skip "the rest needs /dev/full"
+	expect_after 'exec >/dev/full' 1 \
+		"portend: standard output: No space left on device" find
+}
+
+# write(2) may take a part only.
+test_output_in_parts() {
+	trace write
+	free_port
+	run_injected write:retval=10:when=1 -h
+	is_status 0
+	is_out "$(printf '%s\n' "$usage$nl$help" | tail -c +11)"
+	run_injected write:retval=10:when=1 -t 0 $at occupied
+	is_err "$(echo "Port $port not bound on 127.0.0.1." | tail -c +11)"
+	run_injected write:error=ENOSPC:when=2 find
+	is_status 0
+	run_injected write:error=EIO:when=1 find
+	gave 1 "portend: standard output: Error 5"
+}
+
+# Tests: what the states mean
+
+test_occupied_waits() {
+	free_port
+	start_portend -t 15 $at occupied
+	pass_time 300
+	still_waits
+	serve4
+	ends 0 ''
+	is_out ''
+}
+
+test_free_waits() {
+	listen4
+	start_portend -t 15 "localhost:$port" free
+	pass_time 300
+	still_waits
+	stop "$server"
+	ends 0 ''
+	check [ "$(accepted)" = 0 ]
+}
+
+test_not_reached() {
+	listen4
+	expect 1 "Port $port not free on 127.0.0.1." -t .2 $at free
+	took_at_least 200
+	expect 1 "Port $port not free on localhost." \
+		-t .2 "localhost:$port" free
+	took_at_least 200
+	free_port
+	expect 1 "Port $port not bound on localhost." \
+		-t .2 "localhost:$port" occupied
+	took_at_least 200
+}
+
+test_assert_free() {
+	listen4
+	taken=$port
+	for host in 127.0.0.1 localhost 0.0.0.0; do
+		expect 1 "Port $taken is in use on 127.0.0.1." \
+			"$host:$taken" assert-free
+	done
+	free_port
+	expect 0 '' $at "localhost:$port" assert-free
+	# The first that is occupied ends the program, whatever else is awaited.
+	expect 1 "Port $taken is in use on 127.0.0.1." \
+		$at occupied "localhost:$port" "127.0.0.1:$taken" \
+		assert-free -- touch ran
+	check [ ! -e ran ]
+	# It does not wait for its own, but the others may take their time.
+	expect 1 "Port $port not bound on 127.0.0.1." \
+		-t .3 $at assert-free $at occupied
+	took_at_least 300
+}
+
+# As soon as one is decided, and cannot be told, there is nothing to wait for;
+# but what is being checked is checked to the end.
+test_a_failed_check_ends_the_wait() {
+	become_nobody
+	listen_unix "$dir/s"
+	chmod 000 s
+	wedge
+	expect_as_nobody 1 "Socket ./s not free. (Permission denied)" \
+		./s assert-free ./x occupied
+	expect_as_nobody 1 "Socket ./s not free. (Permission denied)
+Port $port is in use on 127.0.0.1." \
+		-c .4 ./s assert-free $at assert-free ./x occupied
+	took_at_least 400
+	expect_as_nobody 1 "Socket ./x not bound. (No such file or directory)
+Socket ./s not free. (Permission denied)" -t 0 ./x occupied ./s free
+}
+
+test_a_hundred_probes_are_never_accepted() {
+	listen4
+	expect 0 '' -t 10 $(repeat 100 $at) occupied
+	run -t 1 $at free
+	is_status 1
+	run $at assert-free
+	is_status 1
+	for _ in 1 2 3 4 5; do
+		run -t 0 "localhost:$port" free
+		is_status 1
+		run "0.0.0.0:$port" occupied
+		is_status 0
+	done
+	accepted_none "TCP4:$at"
+	check [ "$(grep -c "$(printf ':%04X .* 06 ' "$port")" /proc/net/tcp)" \
+		-le 1 ]
+}
+
+test_a_hundred_probes_of_ipv6_are_never_accepted() {
+	listen6
+	expect 0 '' -t 10 $(repeat 100 "[::1]:$port") occupied
+	run -t .5 "[::1]:$port" free
+	is_status 1
+	accepted_none "TCP6:[::1]:$port"
+}
+
+test_a_listener_that_flaps_is_seen_both_ways() {
+	need socat
+	free_port
+	start sh -c '
+		trap "kill \$p; exit" TERM
+		for _ in $(seq 1000); do
+			socat -u \
+				"TCP4-LISTEN:$0,bind=127.0.0.1,reuseaddr,fork" \
+				OPEN:/dev/null 2>/dev/null &
+			p=$!
+			sleep .03
+			kill $p
+			wait $p
+			sleep .03
+		done' "$port"
+	for state in occupied free occupied; do
+		expect 0 '' -t 20 $at $state
+	done
+}
+
+test_what_was_reached_stays_reached() {
+	listen4
+	first=$port
+	free_port
+	start_portend -v -t 15 "127.0.0.1:$first" "127.0.0.1:$port" occupied
+	wait_for_err "$first: occupied after"
+	wait_for_err "$port: Connection refused"
+	stop "$server"
+	serve4
+	ends 0
+	# And free, where it is occupied again afterwards.
+	listener=$server
+	start_portend -v -t 15 "127.0.0.1:$first" free "127.0.0.1:$port" free
+	wait_for_err "$first: free after"
+	port=$first
+	serve4
+	pass_time 100
+	stop "$listener"
+	ends 0
+}
+
+test_localhost_is_both_families() {
+	listen6
+	expect 0 '' -t 0 "localhost:$port" occupied
+	expect 1 "Port $port not free on localhost." -t 0 "localhost:$port" free
+	expect 0 '' -t 0 $at free
+	expect 1 "Port $port not bound on 127.0.0.1." -t 0 $at occupied
+	listen4
+	expect 0 '' -t 0 "localhost:$port" occupied
+	expect 1 "Port $port not free on localhost." -t 0 "localhost:$port" free
+	expect 0 '' -t 0 "[::1]:$port" free
+	expect 1 "Port $port not bound on ::." -t 0 "[::]:$port" occupied
+}
+
+test_localhost_is_not_looked_up() {
+	trace fork,vfork,clone,clone3,open,openat
+	listen4
+	for host in localhost LOCALHOST localhost. a.localhost b.c.LocalHost. \
+		127.0.0.1 '[::1]' 0.0.0.0; do
+		run_traced -t 0 "$host:$port" occupied
+		has_lines 0 calls
+	done
+	run_traced localhost:0 find
+	has_lines 0 calls
+}
+
+test_sockets() {
+	: >file
+	expect 0 '' ./s "unix:$dir/s" ./file/s free ./s assert-free
+	expect 1 "Socket ./s not bound. (No such file or directory)" \
+		-t .1 ./s occupied
+	took_at_least 100
+	listen_unix "$dir/s"
+	for path in ./s "$dir/s" unix:./s "unix:$dir/s" "../${dir##*/}/s"; do
+		expect 0 '' -t 0 "$path" occupied
+	done
+	expect 1 "Socket ./s not free.
+Socket $dir/s not free." -t 0 ./s "unix:$dir/s" free
+	expect 1 "Socket $dir/s is in use." "unix:$dir/s" assert-free
+
+	start_portend "unix:$dir/s" free
+	kill -KILL "$server"
+	ends 0
+	check [ -S s ]                  # stale
+	expect 0 '' ./s assert-free
+	expect 1 "Socket ./s not bound." -t .1 ./s occupied
+	ln -s loop loop
+	expect 1 "Socket ./loop not free. (Symbolic link loop)" -t 0 ./loop free
+	rm s
+	start_portend -t 15 "unix:$dir/s" occupied
+	listen_unix "$dir/s"
+	ends 0
+}
+
+test_a_socket_whose_queue_is_full_is_occupied() {
+	full_queue
+	expect 0 '' -t 0 ./s occupied
+	expect 1 "Socket ./s not free." -t .2 ./s free
+	expect 1 "Socket ./s is in use." ./s assert-free
+}
+
+# Two connections to the socket s wait to be accepted.
+full_queue() {
+	listen_unix "$dir/s" backlog=1
+	kill -STOP "$server"
+	for _ in 1 2; do
+		start socat -u UNIX:"$dir/s" OPEN:/dev/null
+	done
+	wait_until has_queue
+}
+
+has_queue() {
+	[ "$(grep -c "00000000 0001 02 .* $dir/s\$" /proc/net/unix)" = 2 ]
+}
+
+test_a_socket_without_permission_is_neither() {
+	become_nobody
+	listen_unix "$dir/s"
+	chmod 000 s
+	text="(Permission denied)"
+	expect_as_nobody 1 "Socket ./s not bound. $text" -t .2 ./s occupied
+	expect_as_nobody 1 "Socket ./s not free. $text" -t .2 ./s free
+	expect_as_nobody 1 "Socket ./s not free. $text" ./s assert-free
 }
 
 test_a_wedged_server_is_neither_free_nor_occupied() {
 	wedge
+	held="(No answer, but the address is in use)"
 	for option in -c.3 "-c .3" --connect-timeout=.3 \
 		"--connect-timeout 300ms" "-qvc.3"; do
-		# shellcheck disable=SC2086
-		run -t 0 "127.0.0.1:$port" $option free
+		run -t 0 $at $option free
 		is_status 1
 		took_at_least 300
-		took_at_most 2000
 	done
-	run -c .2 "127.0.0.1:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
+	expect 1 "Port $port is in use on 127.0.0.1." -c .2 $at assert-free
 	took_at_least 200
-	run -t .5 -c .2 "localhost:$port" free
-	is_status 1
-	err_has "^Port $port not free on localhost\. \(.*\)\$"
+	expect 1 "Port $port not free on localhost. $held" \
+		-t .5 -c .2 "localhost:$port" free
 	took_at_least 500
-	run -t .3 "localhost:$port" free
-	is_status 1
-	err_has "^Port $port not free on localhost\. \(.*\)\$"
+	expect 1 "Port $port not free on localhost. $held" \
+		-t .3 "localhost:$port" free
 	took_at_least 300
-	took_at_most 3000
-	run -t .3 -c .1 "127.0.0.1:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on 127.0.0.1. (No answer)"
+	expect 1 "Port $port not bound on 127.0.0.1. (No answer)" \
+		-t .3 -c .1 $at occupied
 	took_at_least 300
 }
 
+# By itself; one of four seconds that began before ends after it.
 test_the_connect_timeout_is_two_seconds() {
 	wedge
-	run "127.0.0.1:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
+	start_portend -c 4 $at assert-free
+	wait_until is_sleeping "$waiter"
+	longer=$waiter
+	expect 1 "Port $port is in use on 127.0.0.1." $at assert-free
 	took_at_least 2000
-	took_at_most 4000
+	check is_running "$longer"
 }
 
 test_a_silent_target_delays_no_other() {
 	wedge
 	silent=127.0.0.1:$port
 	free_port
-	start_portend -v -t 15 "$silent" "127.0.0.1:$port" "$silent" occupied
-	waiter=$pid
-	wait_until grep -q "127.0.0.1:$port: Connection refused" err
-	serve TCP4-LISTEN bind=127.0.0.1
-	clock
-	begun=$time
-	wait_until grep -q "127.0.0.1:$port: occupied after" err
-	clock
-	ms=$((time - begun))
-	took_at_most 1500
-	check "still waits" kill -0 "$waiter"
-	run "$silent" "127.0.0.1:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
-	took_at_most 1500
+	start_portend -v -t 15 -c 15 "$silent" $at "$silent" occupied
+	wait_for_err "127.0.0.1:$port: Connection refused"
+	serve4
+	wait_for_err "127.0.0.1:$port: occupied after"
+	still_waits
+	expect 1 "Port $port is in use on 127.0.0.1." \
+		-c 60 "$silent" $at assert-free
 }
 
 test_a_full_table_of_descriptors_says_nothing() {
@@ -1463,136 +1647,305 @@ test_a_full_table_of_descriptors_says_nothing() {
 	listen4
 	taken=$port
 	free_port
+	text="(No file descriptors available)"
 	for limit in "ulimit -n 3" "ulimit -Sn 3; ulimit -Hn 3"; do
-		run_after "$limit" -t .2 "127.0.0.1:$port" free
-		is_status 1
-		err_has "^Port $port not free on 127\.0\.0\.1\. \(No file descriptors available\)\$"
+		expect_after "$limit" 1 \
+			"Port $port not free on 127.0.0.1. $text" \
+			-t .2 $at free
 		took_at_least 200
-		run_after "$limit" -t .2 "127.0.0.1:$taken" occupied
-		is_status 1
-		err_has "^Port $taken not bound on 127\.0\.0\.1\. \(No file descriptors available\)\$"
-		run_after "$limit" "127.0.0.1:$port" assert-free
-		is_status 1
-		err_has "^Port $port not free on 127\.0\.0\.1\. \(No file descriptors available\)\$"
-		run_after "$limit" find
-		is_status 1
-		err_has "^Port 0 cannot be bound\. \(No file descriptors available\)\$"
+		expect_after "$limit" 1 \
+			"Port $taken not bound on 127.0.0.1. $text" \
+			-t .2 "127.0.0.1:$taken" occupied
+		expect_after "$limit" 1 \
+			"Port $port not free on 127.0.0.1. $text" \
+			$at assert-free
+		expect_after "$limit" 1 "Port 0 cannot be bound. $text" find
 	done
 	# One is enough.
-	run_after "ulimit -n 4" -t 5 "localhost:$port" "127.0.0.1:$port" free \
-		"localhost:$taken" "127.0.0.1:$taken" occupied
-	is_status 0
+	expect_after "ulimit -n 4" 0 '' -t 5 "localhost:$port" \
+		$at free "localhost:$taken" "127.0.0.1:$taken" occupied
+}
+
+# Tests: --stable
+
+# proxy BACKEND: a proxy on a port of its own, which accepts, and then closes
+# where nobody is at port BACKEND.
+proxy() {
+	need socat
+	free_port
+	start socat "TCP4-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork" \
+		"TCP4:127.0.0.1:$1" 2>>"$dir/proxy.log"
+	server=$pid
+	wait_until is_served
+}
+
+# A server that does COMMAND with each connection, which socat logs.
+server_of() {
+	need socat
+	free_port
+	start socat -d -d "TCP4-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork" \
+		"SYSTEM:$1" 2>>"$dir/socat.log"
+	server=$pid
+	wait_until is_served
+}
+
+test_stable() {
+	listen4
+	for option in "-s .3" -s.3 "-qs 300ms" "--stable .3" --stable=.3s; do
+		expect 0 '' $option $at occupied
+		took_at_least 300
+	done
+	expect 0 '' -t 0 -s .3 $at occupied
+	took_at_least 300
+	expect 1 "Port $port is in use on 127.0.0.1." -s .3 $at assert-free
+	took_at_least 300
+	expect 1 "Port $port not free on 127.0.0.1." -s .3 -t 0 $at free
+	took_at_least 300
+	expect 1 "Port $port not free on localhost." \
+		-s .3 -t .5 "localhost:$port" free
+	took_at_least 500
+	# Each is a connection, and closed in the ordinary way.
+	wait_until has_accepted 9
+	check_not grep -E ' [EW] |reset' socat.log
+	taken=$port
+	free_port
+	expect 0 '' -s .2 "localhost:$port" $at free
+	expect 0 '' -s .2 "localhost:$port" assert-free
+	expect 1 "Port $port not bound on 127.0.0.1." \
+		-s .2 -t .3 $at "127.0.0.1:$taken" occupied
+	took_at_least 300
+	# Not for long enough.
+	start_portend -s 1 -t 1.3 $at occupied
+	pass_time 700
+	serve4
+	ends 1 "Port $port not bound on 127.0.0.1. (Connection accepted)"
+}
+
+test_stable_through_a_proxy() {
+	free_port
+	backend=$port
+	proxy "$backend"
+	expect 0 '' -t 0 $at occupied
+	expect 1 "Port $port not bound on 127.0.0.1. (Connection closed)" \
+		-s .2 -t .5 $at occupied
+	took_at_least 500
+	expect 1 "Port $port not bound on 127.0.0.1. (Connection closed)" \
+		-s .2 -t 0 $at occupied
+	expect 0 '' -s .2 -t 15 $at free
+	expect 0 '' -s .2 $at assert-free
+	start_portend -v -s .5 -t 20 $at occupied
+	front=$port
+	wait_for_err "Connection closed"
+	port=$backend
+	clock
+	begun=$time
+	serve4
+	ends 0
+	clock
+	check [ $((time - begun)) -ge 500 ]
+	has_lines 2 err
+	check [ "$(head -n 1 err)" = "portend: $at: Connection closed" ]
+	err_has "^portend: $at: occupied after [0-9]+\.[0-9]{3} s\$"
+	check_not grep -E ' [EW] |reset' socat.log
+	# And back again.
+	port=$front
+	start_portend -v -s .5 -t 20 $at free
+	wait_for_err "Connection accepted"
+	stop "$server"
+	ends 0
+}
+
+# What was closed begins anew 100 ms after it began, and no earlier.
+test_stable_waits_for_the_next() {
+	server_of true
+	expect 1 "portend: $at: Connection closed
+Port $port not bound on 127.0.0.1. (Connection closed)" \
+		-v -s .2 -t 2 $at occupied
+	count=$(accepted)
+	check [ "$count" -ge 6 ]
+	check [ "$count" -le 21 ]
+}
+
+# The end is seen behind all that was sent, and what was sent leaves no reset.
+nstest_stable_reads_what_comes() {
+	filter output tcp flags '&' 'rst == rst' counter
+	server_of 'head -c 3000000 /dev/zero'
+	expect 1 "Port $port not bound on 127.0.0.1. (Connection closed)" \
+		-s 9 -t 0 $at occupied
+	server_of 'echo hello; exec cat'
+	expect 0 '' -s .2 $at occupied
+	check [ "$(counts)" = 0 ]
+	server_of 'exec yes'
+	expect 0 '' -s .2 $at occupied
+}
+
+test_stable_of_sockets() {
+	need socat
+	listen_unix "$dir/s"
+	expect 0 '' -s .2 ./s occupied
+	took_at_least 200
+	expect 1 "Socket ./s is in use." -s .2 ./s assert-free
+	took_at_least 200
+	expect 1 "Socket ./s not free." -s .2 -t 0 ./s free
+	start socat UNIX-LISTEN:c,fork EXEC:true
+	wait_until [ -S c ]
+	wait_until run_reaches -s .1 -t 0 ./c free
+	expect 1 "Socket ./c not bound. (Connection closed)" \
+		-s .2 -t .3 ./c occupied
+	expect 0 '' -s .2 ./c assert-free
+}
+
+run_reaches() {
+	run "$@"
+	[ "$status" = 0 ]
+}
+
+# A full queue, and what bind(2) finds in use: neither stable nor free.
+test_stable_of_what_is_wedged() {
+	full_queue
+	expect 1 "Socket ./s not bound. (Queue is full)" -s .1 -t .2 ./s \
+		occupied
+	expect 1 "Socket ./s not free. (Queue is full)" -s .1 -t .2 ./s free
+	expect 1 "Socket ./s is in use." -s .1 ./s assert-free
+	wedge
+	expect 1 "Port $port not bound on 127.0.0.1. (No answer)" \
+		-s .1 -t .2 $at occupied
+	expect 1 "Port $port not free on 127.0.0.1.\
+ (No answer, but the address is in use)" -s .1 -c .1 -t .3 $at free
+	expect 1 "Port $port is in use on 127.0.0.1." -s .1 -c .2 $at \
+		assert-free
+}
+
+# A reset is an end as well; so is half of one.
+test_stable_sees_every_end() {
+	need socat
+	free_port
+	for address in "TCP4-LISTEN:$port,linger=0" \
+		"TCP4-LISTEN:$port,shut-down"
+	do
+		start socat "$address,bind=127.0.0.1,reuseaddr,fork" \
+			"SYSTEM:sleep .05"
+		server=$pid
+		wait_until is_served
+		expect 1 \
+			"Port $port not bound on 127.0.0.1. (Connection closed)" \
+			-s .3 -t 0 $at occupied
+		stop "$server"
+	done
 }
 
 # Tests: time
 
+# Not once does it sleep before it tells.
 test_what_is_true_is_seen_at_once() {
-	native_only "its start takes long"
+	trace ppoll,write
 	listen4
 	taken=$port
 	free_port
-	for _ in 1 2 3 4 5; do
-		run -v "localhost:$taken" occupied "127.0.0.1:$port" free \
-			"127.0.0.1:$port" assert-free
-		is_status 0
-		check "three lines" [ "$(wc -l <err)" = 3 ]
-		if [ "$(grep -c 'after 0\.00[0-9] s$' err)" = 3 ]; then
-			return
-		fi
-	done
-	show
-	fail "not at once"
+	run_traced -v "localhost:$taken" occupied $at free $at assert-free
+	is_status 0
+	has_lines 3 err
+	check_not grep 'ppoll.*tv_nsec=[1-9].*Timeout' calls
 }
 
 test_not_before_its_time() {
 	free_port
-	best=99999
-	for _ in $(seq 10); do
-		run -t .5 "127.0.0.1:$port" occupied
-		is_status 1
-		took_at_least 500
-		took_at_most 3000
-		[ "$ms" -ge "$best" ] || best=$ms
-		[ "$best" -gt 570 ] || break
+	expect 1 "Port $port not bound on 127.0.0.1." -t .5 $at occupied
+	took_at_least 500
+}
+
+# What is asked last is waited for, for 20 ms.
+nstest_the_end_is_near() {
+	trace connect,ppoll
+	silent_network
+	run_traced -t .5 192.0.2.1:9 occupied
+	is_status 1
+	check [ "$(grep -c connect calls)" = 2 ]
+	awk '/connect/ { n++ } n == 2 && /ppoll/' calls |
+		sed 's/.*tv_sec=\([0-9]*\), tv_nsec=\([0-9]*\)}.*/\1 \2/' >last
+	check [ -s last ]
+	awk '$1 > 0 || $2 > 20000000' last >longer
+	is_file longer ''
+}
+
+# So it notices soon that its time is up, whatever stopped it.
+nstest_no_sleep_is_longer_than_a_tenth_of_a_second() {
+	trace ppoll
+	silent_network
+	free_port
+	for words in "$at occupied -t 1.2" "192.0.2.1:9 occupied -t 1.2" \
+		"192.0.2.1:9 assert-free -c 1.2" "./x occupied -t 1.2"; do
+		run_traced $words
+		check grep -q ppoll calls
+		sed 's/.*tv_sec=\([0-9]*\), tv_nsec=\([0-9]*\)}.*/\1 \2/' calls |
+			awk '$1 > 0 || $2 > 100000000' >longer
+		is_file longer ''
 	done
-	shipped_only "its start takes long"
-	check "$best ms at best" [ "$best" -le 650 ]
 }
 
 test_timeout_0_checks_once() {
 	listen_unix "$dir/s"
-	run -t 0 ./s free
-	is_status 1
-	took_at_most 2000
+	expect 1 "Socket ./s not free." -t 0 ./s free
 	connect_once "UNIX:$dir/s"
-	check "$(accepted) accepted, not 2" [ "$(accepted)" = 2 ]
+	check [ "$(accepted)" = 2 ]
 	trace connect
 	free_port
-	run_traced -t 0 "127.0.0.1:$port" occupied
+	run_traced -t 0 $at occupied
 	is_status 1
-	check "one connect" [ "$(wc -l <calls)" = 1 ]
+	has_lines 1 calls
 	run_traced -t 0 "localhost:$port" occupied
 	is_status 1
-	check "two connects" [ "$(wc -l <calls)" = 2 ]
+	has_lines 2 calls
+}
+
+# A look-up that fails is no reason to wait, either.
+test_what_is_asked_once_ends() {
+	free_port
+	for words in "-t 0 $at ./x [::1]:$port" "-t 0 -c 60 $at" \
+		"-t 0 -s 60 -c 60 $at"; do
+		run $words occupied
+		is_status 1
+	done
+	expect 0 '' -t 0 -c 60 $at "localhost:$port" ./x free
+	# One that is reached does not wait for the rest, nor keeps it waiting.
+	expect 1 "Socket ./x not bound. (No such file or directory)" \
+		-t .3 -c 60 $at assert-free ./x occupied
+	took_at_least 300
 }
 
 test_assert_free_checks_once() {
 	listen_unix "$dir/s"
-	run ./s assert-free
-	is_status 1
-	run -t 9 ./s assert-free
-	is_status 1
-	took_at_most 3000
+	expect 1 "Socket ./s is in use." ./s assert-free
+	expect 1 "Socket ./s is in use." -t 60 ./s assert-free
 	connect_once "UNIX:$dir/s"
-	check "$(accepted) accepted, not 3" [ "$(accepted)" = 3 ]
+	check [ "$(accepted)" = 3 ]
 	trace connect
 	free_port
-	run_traced -t .3 "127.0.0.1:$port" assert-free ./x occupied
+	run_traced -t .3 $at assert-free ./x occupied
 	is_status 1
-	check "one connect" [ "$(grep -c INET calls)" = 1 ]
+	check [ "$(grep -c INET calls)" = 1 ]
 }
 
 test_the_last_check_sees_what_came_during_a_stop() {
-	need socat
 	free_port
-	start_portend -v -t .4 "127.0.0.1:$port" occupied
-	waiter=$pid
-	wait_until grep -q . err
+	start_portend -v -t .4 $at occupied
+	wait_for_err .
 	kill -STOP "$waiter"
-	serve TCP4-LISTEN bind=127.0.0.1
+	serve4
 	pass_time 600
 	kill -CONT "$waiter"
-	finish "$waiter"
-	is_status 0
+	ends 0
 	err_has "occupied after [0-9]"
-}
-
-# stop_for MS PID: stops it once it waits, lets it go on, and waits for its end;
-# ms is how long that took afterwards.
-stop_for() {
-	wait_until is_sleeping "$2"
-	kill -STOP "$2"
-	pass_time "$1"
-	clock
-	_continued=$time
-	kill -CONT "$2"
-	finish "$2"
-	clock
-	ms=$((time - _continued))
 }
 
 test_a_stopped_wait_notices_that_its_time_is_up() {
 	free_port
-	start_portend -t .4 "127.0.0.1:$port" occupied
-	stop_for 600 "$pid"
-	is_status 1
-	is_err "Port $port not bound on 127.0.0.1."
-	took_at_most 1300
-}
-
-# is_sleeping PID: it waits in the kernel.
-is_sleeping() {
-	grep -q '^State:[[:blank:]]*S' "/proc/$1/status"
+	start_portend -t .4 $at occupied
+	wait_until is_sleeping "$waiter"
+	kill -STOP "$waiter"
+	pass_time 600
+	kill -CONT "$waiter"
+	ends 1 "Port $port not bound on 127.0.0.1."
 }
 
 # A hundredth of the time waited, but 1 ms at least: some 90 + 100 * ln(10) in
@@ -1603,111 +1956,105 @@ test_the_pause_grows() {
 	is_status 1
 	connect_once "UNIX:$dir/s"
 	count=$(accepted)
-	check "$count probes in 0.1 s" [ "$count" -le 105 ]
+	check [ "$count" -le 105 ]
 	run -t 1 ./s free
 	is_status 1
 	connect_once "UNIX:$dir/s"
 	count=$(($(accepted) - count))
-	check "$count probes in 1 s" [ "$count" -ge 40 ]
-	check "$count probes in 1 s" [ "$count" -le 450 ]
+	check [ "$count" -ge 25 ]
+	check [ "$count" -le 450 ]
 }
 
-# thousand PATTERN: arguments of a thousand targets.
+# The next round begins after a hundredth of the time waited, 1 ms at least.
+test_the_pause_is_a_hundredth() {
+	trace connect
+	free_port
+	run_command strace -ttt -qq -o calls -e trace=connect "$PORTEND" -q \
+		-t 3 $at occupied
+	is_status 1
+	sed '$d' calls | awk '
+		!first { first = $1 }
+		last && $1 - last < (last - first) / 100 - .000002 { bad = 1 }
+		last && $1 - last < .001 { bad = 1 }
+		{ last = $1 }
+		END { if (bad || NR < 20) print "not a hundredth" }' >wrong
+	is_file wrong ''
+}
+
+# thousand TARGET: arguments of a thousand.
 thousand() {
-	seq 1000 | sed "s/.*/$1/"
+	repeat 1000 "$1"
 }
 
 test_a_thousand_occupied_targets() {
 	listen4 bind=127.0.0.1,backlog=1024
 	for limit in "ulimit -Sn 256" "ulimit -n 256" "ulimit -n 64"; do
-		# shellcheck disable=SC2046
-		run_after "$limit" -t 10 $(thousand "127.0.0.1:$port") occupied
-		is_status 0
-		is_err ''
-		is_native && took_at_most 5000
+		expect_after "$limit" 0 '' -t 10 $(thousand $at) occupied
 	done
 	# With -t 0, too, each has its turn.
-	# shellcheck disable=SC2046
-	run_after "ulimit -n 16" -t 0 $(thousand "127.0.0.1:$port") occupied
-	is_status 0
-	check "none accepted" [ "$(accepted)" = 0 ]
+	expect_after "ulimit -n 16" 0 '' -t 0 $(thousand $at) occupied
 }
 
 test_a_thousand_refused_targets() {
 	free_port
 	for limit in "ulimit -Sn 256" "ulimit -n 256"; do
-		# shellcheck disable=SC2046
-		run_after "$limit" -t 1 $(thousand "127.0.0.1:$port") occupied
+		run_after "$limit" -t 1 $(thousand $at) occupied
 		is_status 1
-		check "1000 lines" [ "$(grep -cx \
-			"Port $port not bound on 127\.0\.0\.1\." err)" = 1000 ]
 		took_at_least 1000
-		took_at_most 4000
-		# shellcheck disable=SC2046
-		run_after "$limit" -t 10 $(thousand "127.0.0.1:$port") free \
-			$(thousand "127.0.0.1:$port") assert-free
-		is_status 0
-		is_err ''
+		has_lines 1000 err
+		check [ "$(sort -u err)" = \
+			"Port $port not bound on 127.0.0.1." ]
+		expect_after "$limit" 0 '' -t 10 $(thousand $at) free \
+			$(thousand $at) assert-free
 	done
 }
 
 test_one_among_a_thousand() {
 	listen4 bind=127.0.0.1,backlog=1024
-	# shellcheck disable=SC2046
-	set -- $(thousand "127.0.0.1:$port")
+	set -- $(thousand $at)
 	free_port
-	run_after "ulimit -n 256" -t 1.5 "$@" "127.0.0.1:$port" "$@" occupied
-	is_status 1
-	is_err "Port $port not bound on 127.0.0.1."
+	expect_after "ulimit -n 256" 1 "Port $port not bound on 127.0.0.1." \
+		-t 1.5 "$@" $at "$@" occupied
 }
 
 test_a_thousand_refused_targets_leave_the_processor_alone() {
 	free_port
-	# shellcheck disable=SC2046
-	start_portend -q -t 1 $(thousand "127.0.0.1:$port") occupied
-	waiter=$pid
+	start_portend -q -t 1 $(thousand $at) occupied
 	ticks=0
-	while kill -0 "$waiter"; do
-		stat=$(cat "/proc/$waiter/stat") || break
-		# shellcheck disable=SC2086
+	while read -r stat 2>/dev/null <"/proc/$waiter/stat"; do
 		set -- ${stat##*) }
-		[ "$1" = Z ] || ticks=$((${12} + ${13}))
+		[ "$1" != Z ] || break
+		ticks=$((${12} + ${13}))
 		sleep .05
-	done 2>/dev/null
-	finish "$waiter"
-	is_status 1
-	check "$ticks of 100 ticks" [ "$ticks" -le 25 ]
+	done
+	ends 1
+	check [ "$ticks" -le 30 ]
 }
 
-# The pause is ten times what a round takes, which is long where each call is
-# traced: a few rounds of 1,000. Without it there would be some twenty.
-test_a_thousand_refused_targets_sleep() {
+# The pause is ten times what a round takes: of 50 ms at least, here.
+test_a_long_round_makes_a_long_pause() {
 	trace connect
 	free_port
-	# shellcheck disable=SC2046
-	run_traced -q -t 1 $(thousand "127.0.0.1:$port") occupied
-	is_status 1
-	check "$(wc -l <calls) probes" [ "$(wc -l <calls)" -le 6000 ]
+	expect_injected connect:delay_enter=1000 1 '' \
+		-q -t 2 $(repeat 50 $at) occupied
+	check [ "$(wc -l <calls)" -le 250 ]
 }
 
 # A process that is stopped within a round does not sleep for ten times as long.
 test_a_round_that_takes_long() {
 	trace connect
-	need socat
 	free_port
 	start strace -qq -o calls -e trace=connect \
-		-e inject=connect:delay_enter=400000:when=1 \
-		"$PORTEND" -v "127.0.0.1:$port" occupied 2>err
+		-e inject=connect:delay_enter=1500000:when=1 \
+		"$PORTEND" -v $at occupied 2>err
 	waiter=$pid
-	wait_until grep -q refused err
+	wait_for_err refused
 	clock
 	begun=$time
-	serve TCP4-LISTEN bind=127.0.0.1
-	finish "$waiter"
-	is_status 0
+	serve4
+	ends 0
 	clock
-	ms=$((time - begun))
-	took_at_most 2500
+	check [ $((time - begun)) -le 10000 ]
 }
 
 # With 20 ms for each probe a round takes 0.2 s, and the next begins 1 s later:
@@ -1715,13 +2062,11 @@ test_a_round_that_takes_long() {
 test_the_last_check_is_at_the_end() {
 	trace connect
 	free_port
-	# shellcheck disable=SC2046
 	run_command strace -ttt -qq -o calls -e trace=connect \
 		-e inject=connect:delay_enter=20000 "$PORTEND" -q -t 1.9 \
-		$(seq 10 | sed "s/.*/127.0.0.1:$port/") occupied
+		$(repeat 10 $at) occupied
 	is_status 1
-	# shellcheck disable=SC2016
-	check "$(cat calls)" awk '!first { first = $1 } { last = $1 }
+	check awk '!first { first = $1 } { last = $1 }
 		END { exit last - first < 1.8 }' calls
 }
 
@@ -1729,40 +2074,31 @@ test_the_last_check_is_at_the_end() {
 
 test_command_has_the_same_process_id() {
 	listen4
-	# shellcheck disable=SC2016
-	start_portend "127.0.0.1:$port" occupied -- sh -c 'echo $$; exit 42'
-	waiter=$pid
-	finish "$waiter"
-	is_status 42
+	start_portend $at occupied -- sh -c 'echo $$; exit 42'
+	ends 42 ''
 	is_out "$waiter"
-	is_err ''
 }
 
 test_command_has_the_same_environment() {
 	listen4
 	printf 'A=1\nB=x  y\nPATH=%s\nZ=\n' "$PATH" >wanted
-	# shellcheck disable=SC2086
 	run_command env -i A=1 'B=x  y' PATH="$PATH" Z= \
-		$PORTEND "127.0.0.1:$port" occupied -- env
+		$PORTEND $at occupied -- env
 	is_status 0
-	sort out | cmp -s - wanted || {
-		show
-		fail "not the same"
-	}
+	sort -o out out
+	is_out "$(cat wanted)"
 }
 
 test_command_has_the_same_limits() {
 	listen4 bind=127.0.0.1,backlog=1024
-	# shellcheck disable=SC2046
-	set -- $(thousand "127.0.0.1:$port")
+	set -- $(thousand $at)
 	run_after 'ulimit -Sn 20' -t 9 "$@" occupied -- \
 		sh -c 'ulimit -Sn; ulimit -Hn'
-	is_status 0
-	is_out "20
+	gave 0 '' "20
 $(sh -c 'ulimit -Hn')"
 	run_after 'ulimit -n 30' -t 9 "$@" occupied -- \
 		sh -c 'ulimit -Sn; ulimit -Hn'
-	is_out "30
+	gave 0 '' "30
 30"
 }
 
@@ -1775,23 +2111,22 @@ test_command_has_the_same_signals() {
 	listen4
 	taken=$port
 	free_port
-	for code in : "trap '' TERM HUP" "trap '' PIPE CHLD INT" "trap '' USR1"; do
+	for code in : "trap '' TERM HUP" "trap '' PIPE CHLD INT" \
+		"trap '' USR1" \
+		"trap '' QUIT USR2"; do
 		for signals in "$defaults" "$blocks"; do
-			# shellcheck disable=SC2086
-			$signals sh -c "$code; exec cat /proc/self/status" |
-				signal_lines >wanted
-			check "four lines" [ "$(wc -l <wanted)" = 4 ]
+			start_command $signals sh -c "$code
+				exec cat /proc/self/status"
+			ends 0
+			signal_lines <out >wanted
+			has_lines 4 wanted
 			# -v, because a message changes SIGPIPE for a while.
-			# shellcheck disable=SC2086
-			$signals sh -c "$code; exec \"\$@\"" sh $PORTEND -v \
-				"127.0.0.1:$taken" occupied \
-				"127.0.0.1:$port" free \
-				-- cat /proc/self/status 2>err |
-				signal_lines >out
-			cmp -s wanted out || {
-				diff wanted out
-				fail "$signals: not the signals of: $code"
-			}
+			start_command $signals sh -c "$code; exec \"\$@\"" sh \
+				$PORTEND -v "127.0.0.1:$taken" occupied \
+				$at free -- cat /proc/self/status
+			ends 0
+			signal_lines <out >signals
+			is_file signals "$(cat wanted)"
 		done
 	done
 }
@@ -1804,54 +2139,44 @@ test_command_has_no_descriptor_of_ours() {
 	listen4
 	taken=127.0.0.1:$port
 	free_port
-	ls /proc/self/fd >wanted
-	# shellcheck disable=SC2046
-	run_after ': ' -v "$taken" localhost:"${taken#*:}" occupied \
+	run_command ls /proc/self/fd
+	wanted=$(cat out)
+	run -v "$taken" localhost:"${taken#*:}" occupied \
 		"localhost:$port" free $(thousand "$taken") occupied \
 		-- ls /proc/self/fd
 	is_status 0
-	cmp -s out wanted || {
-		diff -u wanted out
-		fail "not the same descriptors"
-	}
+	is_out "$wanted"
 	# One that was open is still.
-	run_after 'exec 7<&0' "$taken" occupied -- sh -c '[ -e /proc/self/fd/7 ]'
-	is_status 0
+	expect_after 'exec 7<&0' 0 '' \
+		"$taken" occupied -- sh -c '[ -e /proc/self/fd/7 ]'
 }
 
 test_closed_descriptors_stay_closed_for_command() {
 	listen4
 	for closed in 0 1 2 "0 1" "1 2" "0 2" "0 1 2"; do
 		code=:
+		kept=' 0 1 2'
 		for fd in $closed; do
 			code="$code; exec $fd<&-"
+			kept=$(echo "$kept" | sed "s/ $fd//")
 		done
-		rm -f left
-		# shellcheck disable=SC2016
-		run_after "$code" -v "127.0.0.1:$port" occupied -- sh -c '
+		run_after "$code" -v $at occupied -- sh -c '
 			cd /proc/$$/fd || exit
 			for fd in 0 1 2; do
 				[ ! -e $fd ] || left="$left $fd"
 			done
 			mkdir "$0$left"' "$dir/left"
 		is_status 0
-		for fd in 0 1 2; do
-			case " $closed " in
-			*" $fd "*) ;;
-			*) printf ' %s' $fd ;;
-			esac
-		done >kept
-		check "closed: $closed" rmdir "left$(cat kept)"
+		check rmdir "left$kept"
 	done
 }
 
+# The probe of a silent port stays open; so it can be looked at.
 test_closed_descriptors_never_become_a_socket() {
 	native_only "its own descriptors"
 	wedge
-	# The probe of a silent port stays open; so it can be looked at.
 	for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
-		start_after "exec $closed" -v -t 15 "127.0.0.1:$port" occupied
-		waiter=$pid
+		start_after "exec $closed" -v -t 15 $at occupied
 		wait_until has_socket "$waiter"
 		for fd in 0 1 2; do
 			case $(readlink "/proc/$waiter/fd/$fd") in
@@ -1863,8 +2188,8 @@ test_closed_descriptors_never_become_a_socket() {
 
 # has_socket PID: it has a socket open.
 has_socket() {
-	for fd in /proc/"$1"/fd/*; do
-		case $(readlink "$fd") in
+	for _fd in /proc/"$1"/fd/*; do
+		case $(readlink "$_fd") in
 		socket:*) return 0 ;;
 		esac
 	done
@@ -1876,91 +2201,68 @@ test_the_lowest_limits() {
 	free_port
 	for closed in : 'exec <&-' 'exec <&- >&-'; do
 		for limit in 0 1 2; do
-			run_after "$closed; ulimit -Sn $limit" \
-				-t 0 "127.0.0.1:$port" free
-			is_status 0
+			expect_after "$closed; ulimit -Sn $limit" 0 '' \
+				-t 0 $at free
 		done
 	done
 	for limit in 2 1 0; do
-		run_after "ulimit -n $limit" -t 5 "127.0.0.1:$port" free
-		is_status 1
-		is_err "portend: standard descriptors: No file descriptors\
- available"
+		expect_after "ulimit -n $limit" 1 \
+			"portend: standard descriptors: No file descriptors\
+ available" -t 5 $at free
 	done
 }
 
 test_command_does_not_run_if_not_reached() {
 	free_port
-	run -t .1 "127.0.0.1:$port" occupied -- touch "$dir/ran"
-	is_status 1
-	run -t .1 "127.0.0.1:$port" free ./x occupied -- touch "$dir/ran"
-	is_status 1
-	bad x: "127.0.0.1:$port" free x: free -- touch "$dir/ran"
-	check "did not run" [ ! -e ran ]
+	for words in "-t .1 $at occupied" \
+		"-t .1 $at free ./x occupied" "x: $at free x: free"; do
+		run $words -- touch "$dir/ran"
+		check [ "$status" != 0 ]
+		check [ ! -e ran ]
+	done
 }
 
 test_command_that_cannot_be_run() {
 	free_port
-	run "127.0.0.1:$port" free -- ./nosuch arg
-	is_status 127
-	is_err "portend: ./nosuch: No such file or directory"
-	run_after 'PATH=/usr/bin:/bin' "127.0.0.1:$port" free -- nosuch-in-path
-	is_status 127
-	is_err "portend: nosuch-in-path: No such file or directory"
+	expect 127 "portend: ./nosuch: No such file or directory" \
+		$at free -- ./nosuch arg
+	expect_after 'PATH=/usr/bin:/bin' 127 \
+		"portend: nosuch-in-path: No such file or directory" \
+		$at free -- nosuch-in-path
 	: >file
-	run "127.0.0.1:$port" free -- ./file
-	is_status 126
-	is_err "portend: ./file: Permission denied"
-	run "127.0.0.1:$port" free -- "$dir"
-	is_status 126
-	is_err "portend: $dir: Permission denied"
-	run "127.0.0.1:$port" free -- true
-	is_status 0
-	is_out ''
+	expect 126 "portend: ./file: Permission denied" $at free -- ./file
+	expect 126 "portend: $dir: Permission denied" $at free -- "$dir"
+	expect 0 '' $at free -- true
 }
 
 test_command_is_looked_for_in_path() {
 	free_port
 	mkdir bin
-	# shellcheck disable=SC2016
 	printf '#!/bin/sh\necho found "$0" "$@"\n' >bin/some-command
 	chmod 755 bin/some-command
-	run_after "PATH=$dir/bin:\$PATH" "127.0.0.1:$port" free -- \
-		some-command x
-	is_status 0
-	is_out "found $dir/bin/some-command x"
+	run_after "PATH=$dir/bin:\$PATH" $at free -- some-command x
+	gave 0 '' "found $dir/bin/some-command x"
 }
 
 test_signals_end_a_wait() {
 	default_signals
 	free_port
-	for signal in TERM:143 HUP:129 INT:130; do
-		# shellcheck disable=SC2086
-		start $signals $PORTEND -t 15 "127.0.0.1:$port" ./x occupied \
-			2>err
-		waiter=$pid
+	for signal in TERM:143 HUP:129 INT:130 QUIT:131 USR1:138 USR2:140; do
+		start_command $signals sh -c 'ulimit -c 0; exec "$@"' sh \
+			$PORTEND -t 15 $at ./x occupied
 		wait_until is_sleeping_portend "$waiter"
 		need_signal $((${signal#*:} - 128))
-		is_shipped && check "no handler: it is seen what ended it" \
-			grep -q '^SigCgt:.*0000$' "/proc/$waiter/status"
+		is_shipped && check grep -q '^SigCgt:.*0000$' \
+			"/proc/$waiter/status"  # no handler
 		kill "-${signal%:*}" "$waiter"
-		finish "$waiter"
-		is_status "${signal#*:}"
-		check "silent" [ ! -s err ]
+		ends "${signal#*:}"
+		is_native && is_err ''
 	done
 }
 
 is_sleeping_portend() {
-	grep -q occupied "/proc/$1/cmdline" && is_sleeping "$1" &&
-		! grep -q default-signal "/proc/$1/cmdline"
-}
-
-# need_signal NUMBER: skips the test where what is started with $signals
-# has it ignored; the number is below 17.
-need_signal() {
-	_ignored=$($signals sed -n 's/^SigIgn:.*\(....\)$/\1/p' /proc/self/status)
-	[ $((0x$_ignored >> ($1 - 1) & 1)) = 0 ] ||
-		skip "signal $1 is ignored: needs env --default-signal"
+	grep -q "occupied" "/proc/$1/cmdline" && is_sleeping "$1" &&
+		! grep -Eq "default-signal|ulimit" "/proc/$1/cmdline"
 }
 
 # Tests: find
@@ -1968,230 +2270,197 @@ need_signal() {
 # is_port TEXT
 is_port() {
 	case $1 in
-	'' | *[!0-9]* | ??????*) return 1 ;;
+	'' | *[!0-9]* | ??????*) false ;;
+	*) [ "$1" -ge 1 ] && [ "$1" -le 65535 ] ;;
 	esac
-	[ "$1" -ge 1 ] && [ "$1" -le 65535 ]
 }
 
 test_find() {
 	run find
 	is_status 0
 	is_err ''
-	check "one line" [ "$(wc -l <out)" = 1 ]
+	has_lines 1 out
 	port=$(cat out)
-	check "a port: $port" is_port "$port"
-	check_not "nothing listens" is_listening "$port"
+	check is_port "$port"
+	check_not is_listening "$port"
 	need socat
 	serve TCP4-LISTEN
-	run "$port" find
-	is_status 1
-	is_out ''
+	expect 1 "Port $port is in use on 0.0.0.0." "$port" find
 }
 
 # As of a kernel without IPv6.
 test_find_where_there_is_no_ipv6() {
 	trace socket
 	for reserve in '' -r; do
-		# shellcheck disable=SC2086
-		run_command strace -qq -o calls -e trace=socket \
-			-e inject=socket:error=EAFNOSUPPORT:when=1 \
-			"$PORTEND" $reserve find
+		run_injected socket:error=EAFNOSUPPORT:when=1 $reserve find
 		is_status 0
-		check "a port: $(cat out)" is_port "$(cat out)"
-		check "of IPv4" grep -q 'AF_INET,' calls
+		check is_port "$(cat out)"
+		check grep -q 'AF_INET,' calls
 	done
 }
 
 test_find_raises_a_low_limit() {
-	# shellcheck disable=SC2046
-	run_after "ulimit -Sn 40" $(yes 0 | head -n 100) find
+	run_after "ulimit -Sn 40" $(repeat 100 0) find
 	is_status 0
-	check "a hundred ports" [ "$(sort -u out | wc -l)" = 100 ]
+	check [ "$(sort -u out | wc -l)" = 100 ]
+}
+
+test_find_with_few_descriptors() {
+	shipped_only "its own descriptors"
+	text="(No file descriptors available)"
+	expect_after "ulimit -n 20" 1 "Port 0 cannot be bound. $text" \
+		$(repeat 20 0) find
+	expect_after "ulimit -n 20" 1 "Port 0 cannot be bound. $text" \
+		-t .3 $(repeat 20 0) find
+	took_at_least 300
+	run_after "ulimit -n 20" $(repeat 8 0) find
+	is_status 0
+	has_lines 8 out
+	run_after "ulimit -n 20" -r $(repeat 5 0) localhost:0 find
+	is_status 0
+	has_lines 6 out
 }
 
 test_found_ports_are_distinct() {
-	# shellcheck disable=SC2046
-	run $(seq 300 | sed 's/.*/0/') localhost:0 127.0.0.1:0 find
+	run $(repeat 300 0) localhost:0 127.0.0.1:0 find
 	is_status 0
 	is_err ''
-	check "302 lines" [ "$(wc -l <out)" = 302 ]
-	check "all distinct" [ "$(sort -u out | wc -l)" = 302 ]
+	has_lines 302 out
+	check [ "$(sort -u out | wc -l)" = 302 ]
 	while read -r port; do
-		check "a port: $port" is_port "$port"
+		check is_port "$port"
 	done <out
-}
-
-# Sets port to the first of ten ports outside of the range that the kernel
-# picks from, none of them in use.
-free_block() {
-	_block=$((2000 + $$ % 1000))
-	while [ $((_block += 1)) ]; do
-		[ $_block -lt 3000 ] || _block=2000
-		port=$((_block * 10))
-		mkdir "$suite/block.$_block" 2>/dev/null || continue
-		for _p in 0 1 2 3 4 5 6 7 8 9; do
-			is_in_use $((port + _p)) && continue 2
-		done
-		return
-	done
 }
 
 test_find_takes_the_lowest_of_a_range() {
 	need socat
 	free_block
-	low=$port
-	range=$low-$((low + 9))
-	run "$range" find
-	is_out "$low"
-	run "$range" "$range" "127.0.0.1:$range" "$low-$((low + 3))" find
-	is_status 0
-	is_out "$low
-$((low + 1))
-$((low + 2))
-$((low + 3))"
-	run "127.0.0.1:$range" "127.0.0.2:$range" "127.0.0.1:$range" find
-	is_out "$low
-$((low + 1))
-$((low + 2))"
-	serve TCP4-LISTEN bind=127.0.0.1
-	run "$range" find
-	is_out "$((low + 1))"
-	port=$((low + 1))
+	p=$port p1=$((port + 1)) p2=$((port + 2)) p3=$((port + 3))
+	p8=$((port + 8)) p9=$((port + 9))
+	range=$p-$p9
+	expect_out 0 "$p" "$range" find
+	expect_out 0 "$p$nl$p1$nl$p2$nl$p3" \
+		"$range" "$range" "127.0.0.1:$range" "$p-$p3" find
+	expect_out 0 "$p$nl$p1$nl$p2" \
+		"127.0.0.1:$range" "127.0.0.2:$range" "127.0.0.1:$range" find
+	serve4
+	expect_out 0 "$p1" "$range" find
+	port=$p1
 	serve TCP4-LISTEN
-	run "$range" "localhost:$range" "$((low + 9))-$((low + 9))" find
-	is_out "$((low + 2))
-$((low + 3))
-$((low + 9))"
-	run "$((low + 9))" "0$((low + 8))" find
-	is_out "$((low + 9))
-$((low + 8))"
-	run "$low-$((low + 1))" find
-	is_status 1
-	is_out ''
-	is_err "No port from $low to $((low + 1)) is free."
-	run "127.0.0.1:$low-$((low + 1))" find
-	is_status 1
-	is_err "No port from $low to $((low + 1)) is free on 127.0.0.1."
+	expect_out 0 "$p2$nl$p3$nl$p9" "$range" "localhost:$range" "$p9-$p9" \
+		find
+	expect_out 0 "$p9$nl$p8" "$p9" "0$p8" find
+	expect 1 "No port from $p to $p1 is free." "$p-$p1" find
+	expect 1 "No port from $p to $p1 is free on 127.0.0.1." \
+		"127.0.0.1:$p-$p1" find
 	# All were found, or none is printed.
-	run "$range" "localhost:$low-$((low + 1))" find
-	is_status 1
-	is_out ''
-	is_err "No port from $low to $((low + 1)) is free on localhost."
+	expect 1 "No port from $p to $p1 is free on localhost." \
+		"$range" "localhost:$p-$p1" find
 }
 
 test_find_names_the_address_in_use() {
 	listen4
-	run "$port" find
-	is_status 1
-	is_out ''
-	err_has "^Port $port is in use on [0-9a-f.:]+\.\$"
-	for host in 127.0.0.1 localhost; do
-		run "$host:$port" find
-		is_status 1
-		is_err "Port $port is in use on 127.0.0.1."
-	done
-	run "0.0.0.0:$port" find
-	is_status 1
-	is_err "Port $port is in use on 0.0.0.0."
+	expect 1 "Port $port is in use on 0.0.0.0." "$port" find
+	expect 1 "Port $port is in use on 127.0.0.1." $at find
+	expect 1 "Port $port is in use on 127.0.0.1." "localhost:$port" find
+	expect 1 "Port $port is in use on 0.0.0.0." "0.0.0.0:$port" find
 	need_ipv6
-	run "[::1]:$port" find
-	is_status 0
-	is_out "$port"
+	expect_out 0 "$port" "[::1]:$port" find
 	listen6
-	run "$port" find
-	is_status 1
-	err_has "^Port $port is in use on [0-9a-f.:]+\.\$"
-	for host in '[0:0::1]' localhost; do
-		run "$host:$port" find
-		is_status 1
-		is_err "Port $port is in use on ::1."
-	done
-	run "127.0.0.1:$port" find
-	is_status 0
-	is_out "$port"
+	expect 1 "Port $port is in use on ::." "$port" find
+	expect 1 "Port $port is in use on ::1." "[0:0::1]:$port" find
+	expect 1 "Port $port is in use on ::1." "localhost:$port" find
+	expect_out 0 "$port" $at find
 }
 
 test_find_sees_a_listener_on_any_one_address() {
-	for options in '' bind=127.0.0.1 bind=127.0.0.2; do
-		listen4 "$options"
-		run "$port" find
-		is_status 1
-		check "IPv4 $options" [ ! -s out ]
+	for options in '' bind=127.0.0.1 bind=127.0.0.2 reuseport; do
+		listen4 "$options"      # reuseport would have hidden it
+		expect 1 "Port $port is in use on 0.0.0.0." "$port" find
 	done
+	expect 1 "Port $port is in use on 127.0.0.1." $at find
 	for options in '' 'bind=[::1]'; do
 		listen6 "$options"
-		run "$port" find
-		is_status 1
-		check "IPv6 $options" [ ! -s out ]
+		expect 1 "Port $port is in use on ::." "$port" find
 	done
 }
 
-# SO_REUSEPORT would have hidden it.
-test_find_sees_a_listener_that_shares() {
-	need socat
-	free_port
-	serve TCP4-LISTEN reuseport
-	run "$port" find
-	is_status 1
-	run "127.0.0.1:$port" find
-	is_status 1
+# 0.0.0.0 and :: by themselves; IPv6's is that of both families.
+test_find_on_a_wildcard_address() {
+	need_ipv6
+	listen4 bind=127.0.0.1
+	expect 1 "Port $port is in use on 0.0.0.0." "0.0.0.0:$port" find
+	expect 1 "Port $port is in use on ::." "[::]:$port" find
+	listen6 'bind=[::1]'
+	expect_out 0 "$port" "0.0.0.0:$port" find
+	expect 1 "Port $port is in use on ::." "[::]:$port" find
+	run -r '[::]:0' 0.0.0.0:0 find
+	is_status 0
+	check is_reserved6 "$(head -n 1 out)"
+	check is_reserved4 "$(tail -n 1 out)"
 }
 
 test_find_the_same_port_twice() {
 	free_port
-	run "$port" "$port" find
-	is_status 1
-	is_out ''
-	err_has "^Port $port is in use on [0-9a-f.:]+\.\$"
-	run "$port" "127.0.0.1:$port" find
-	is_status 1
-	run "localhost:$port" "localhost:$port" find
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
-	run "127.0.0.1:$port" find
-	is_out "$port"
+	expect_like 1 "Port $port is in use on (0\.0\.0\.0|::)\." \
+		"$port" "$port" find
+	expect 1 "Port $port is in use on 127.0.0.1." "$port" $at find
+	expect 1 "Port $port is in use on 127.0.0.1." \
+		"localhost:$port" "localhost:$port" find
+	expect_out 0 "$port" $at find
 }
 
 test_find_what_cannot_be_bound() {
-	run 192.0.2.1:0 find
-	is_status 1
-	is_out ''
-	is_err "Port 0 cannot be bound on 192.0.2.1. (Address not available)"
-	run 192.0.2.1:8000-8010 find
-	is_status 1
-	is_err "No port from 8000 to 8010 is free on 192.0.2.1.\
- (Address not available)"
-	become_nobody
-	lowest=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)
-	[ "$lowest" -gt 80 ] || skip "needs ports that are privileged"
-	for port in 80 79 78 77 76; do
-		is_in_use "$port" || break
+	reason="(Address not available)"
+	expect 1 "Port 0 cannot be bound on 192.0.2.1. $reason" 192.0.2.1:0 find
+	expect 1 "No port from 8000 to 8010 is free on 192.0.2.1. $reason" \
+		192.0.2.1:8000-8010 find
+}
+
+test_find_waits() {
+	need socat
+	listen4 ''
+	for word in "$port" "127.0.0.1:$port" "localhost:$port" "$port-$port"; \
+		do
+		run -t .3 "$word" find
+		took_at_least 300
+		gave_like 1 "(Port $port|No port from $port to $port) is (in use|free)\
+( on (0\.0\.0\.0|127\.0\.0\.1))?\."
 	done
-	run_as_nobody "$port" find
-	is_status 1
-	is_err "Port $port cannot be bound. (Permission denied)"
-	run_as_nobody "localhost:$port" find
-	is_status 1
-	is_err "Port $port cannot be bound on localhost. (Permission denied)"
+	for words in "-t 15 $port" "-t 15 -r localhost:$port" \
+		"-vt15 $port-$port" \
+		"-t 15 0 $at localhost:0"; do
+		start_portend $words find
+		pass_time 200
+		still_waits
+		stop "$server"
+		ends 0
+		check grep -x "$port" out
+		serve4
+	done
+	# Once.
+	for words in "" "-t 0" "-t 0.0ms"; do
+		expect 1 "Port $port is in use on 127.0.0.1." $words $at find
+	done
+	# Only with -v its reason is told, where it changes; the first that is
+	# not found is the one at the end.
+	free_port
+	expect 1 "portend: $at: Address in use
+portend: 192.0.2.1:$port: Address not available
+Port ${at##*:} is in use on 127.0.0.1." \
+		-v -t .3 "$port" $at "192.0.2.1:$port" find
+	expect 1 '' -q -t .1 "192.0.2.1:$port" find
+	expect 1 \
+		"Port $port cannot be bound on 192.0.2.1. (Address not available)" \
+		-t .1 0 "192.0.2.1:$port" "$port" find
 }
 
 test_find_takes_a_port_in_time_wait() {
-	need socat
-	free_port
-	# The server closes first, and so keeps TIME_WAIT.
-	start socat -u OPEN:/dev/null "TCP4-LISTEN:$port,reuseaddr"
-	wait_until is_listening "$port"
-	socat -u "TCP4:127.0.0.1:$port" OPEN:/dev/null
-	finish "$pid"
-	wait_until is_in_time_wait "$port"
-	for word in "$port" "127.0.0.1:$port" "localhost:$port" "$port-$port"; do
-		run "$word" find
-		is_status 0
-		is_out "$port"
+	leave_time_wait
+	for word in "$port" $at "localhost:$port" "$port-$port"; do
+		expect_out 0 "$port" "$word" find
 	done
-	run -r "$port" find
-	is_status 1
-	err_has "^Port $port is in use on [0-9a-f.:]+\.\$"
+	expect 1 "Port $port is in use on 0.0.0.0." -r "$port" find
 }
 
 test_reserve() {
@@ -2199,82 +2468,73 @@ test_reserve() {
 	is_status 0
 	is_err ''
 	port=$(cat out)
-	check "TIME_WAIT on 127.0.0.1" is_reserved4 "$port"
-	check_not "nothing listens" is_listening "$port"
+	check is_reserved4 "$port"
+	check_not is_listening "$port"
 	need socat
 	serve TCP4-LISTEN
-	stop "$pid"
+	stop "$server"
 	need_ipv6
-	check "TIME_WAIT on ::1" is_reserved6 "$port"
+	check is_reserved6 "$port"
 	serve TCP6-LISTEN ipv6only=1
-	stop "$pid"
+	stop "$server"
 	serve TCP6-LISTEN ipv6only=0
-	run -t 0 "127.0.0.1:$port" occupied
-	is_status 0
+	expect 0 '' -t 0 "127.0.0.1:$port" occupied
 }
 
 test_reserve_on_a_host() {
 	run -r 127.0.0.1:0 localhost:0 find
 	is_status 0
 	is_err ''
-	check "two lines" [ "$(wc -l <out)" = 2 ]
+	has_lines 2 out
 	while read -r port; do
-		check "TIME_WAIT" is_reserved4 "$port"
-		check_not "nothing listens" is_listening "$port"
+		check is_reserved4 "$port"
+		check_not is_listening "$port"
 	done <out
 	need_ipv6
-	check "TIME_WAIT on ::1" is_reserved6 "$(tail -n 1 out)"
-	check_not "not on ::1" is_reserved6 "$(head -n 1 out)"
+	check is_reserved6 "$(tail -n 1 out)"
+	check_not is_reserved6 "$(head -n 1 out)"
 	run -r '[::1]:0' find
 	is_status 0
-	check "TIME_WAIT on ::1" is_reserved6 "$(cat out)"
+	check is_reserved6 "$(cat out)"
 }
 
 test_reservations_of_one_range_differ() {
 	free_block
+	range=$port-$((port + 2))
 	for p in 0 1 2; do
-		run -r "$port-$((port + 2))" find
-		is_status 0
-		is_out $((port + p))
+		expect_out 0 $((port + p)) -r "$range" find
 	done
-	run -r "$port-$((port + 2))" find
-	is_status 1
-	is_err "No port from $port to $((port + 2)) is free."
-	run "$port-$((port + 2))" find
-	is_out "$port"
+	expect 1 "No port from $port to $((port + 2)) is free." -r "$range" find
+	expect_out 0 "$port" "$range" find
 }
 
 # Twenty reservations side by side; their ports are in ports.
 reserve_twenty() {
 	reserving=
 	for _ in $(seq 20); do
-		# shellcheck disable=SC2086
 		start $PORTEND -r find >>ports 2>>errors
 		reserving="$reserving $pid"
 	done
-	for p in $reserving; do
-		finish "$p"
-		is_status 0
+	for waiter in $reserving; do
+		ends 0
 	done
-	check "silent" [ ! -s errors ]
-	check "twenty ports" [ "$(sort -u ports | wc -l)" = 20 ]
+	is_file errors ''
+	check [ "$(sort -u ports | wc -l)" = 20 ]
 }
 
 test_twenty_reservations_side_by_side() {
 	reserve_twenty
 	while read -r port; do
-		check "a port: $port" is_port "$port"
-		check_not "nothing listens" is_listening "$port"
+		check is_port "$port"
+		check_not is_listening "$port"
 	done <ports
 }
 
 # Tests: the program, its figures and its manual
 
-test_the_binary_is_small_and_static() {
-	shipped_only "its size"
-	size=$(wc -c <"$PORTEND")
-	check "$size bytes" [ "$size" -le 49152 ]
-	check_not "static" grep -q /ld- "$PORTEND"
+test_the_binary_is_static() {
+	shipped_only "how it is linked"
+	check_not grep -q /ld- "$PORTEND"
 }
 
 test_system_calls_are_few() {
@@ -2282,19 +2542,13 @@ test_system_calls_are_few() {
 	listen4
 	taken=$port
 	free_port
-	for arguments in "127.0.0.1:$taken occupied" "localhost:$taken occupied" \
-		"127.0.0.1:$port free" "localhost:$port free" \
-		"localhost:$port assert-free"; do
-		# shellcheck disable=SC2086
-		run_traced $arguments
+	for words in "127.0.0.1:$taken occupied" "localhost:$taken occupied" \
+		"$at free" "localhost:$port free" \
+		"localhost:$port assert-free" find; do
+		run_traced $words
 		is_status 0
-		count=$(wc -l <calls)
-		check "$arguments: $count" [ "$count" -le 20 ]
+		check [ "$(wc -l <calls)" -le 20 ]
 	done
-	run_traced find
-	is_status 0
-	count=$(wc -l <calls)
-	check "find: $count" [ "$count" -le 15 ]
 }
 
 # Prints the words of its input on one line.
@@ -2314,19 +2568,39 @@ test_the_manual_agrees_with_the_usage() {
 	mandoc -T ascii -O width=1000 "$manual" |
 		sed "s/.$(printf '\b')//g" >text
 	sed -n '/^SYNOPSIS/,/^DESCRIPTION/p' text | sed '1d; $d' >synopsis
-	found=$(squeeze <synopsis)
-	wanted=$(echo "$usage" | sed 's/^usage://' | squeeze)
-	check "SYNOPSIS: $found" [ "$found" = "$wanted" ]
-	$PORTEND -h | options >in_help
+	check [ "$(squeeze <synopsis)" = \
+		"$(echo "$usage" | sed 's/^usage://' | squeeze)" ]
+	run -h
+	options <out >in_help
 	options <text >in_manual
-	check "seven options" [ "$(wc -l <in_help)" = 7 ]
-	cmp -s in_help in_manual || {
-		diff in_help in_manual
-		fail "options differ"
-	}
+	has_lines 8 in_help
+	is_file in_manual "$(cat in_help)"
 }
 
 # Tests in a namespace of their own
+
+# That of busybox does not name the peer of a veth.
+need_iproute2() {
+	case $(ip -V 2>&1) in
+	*iproute2*) ;;
+	*) skip "needs iproute2" ;;
+	esac
+}
+
+# add_address ADDRESS/PREFIX DEVICE [COMMAND...]: of IPv6, by COMMAND ip; it can
+# be used at once.
+add_address() {
+	_address=${1%/*} _device=$2
+	_full=$1
+	shift 2
+	"$@" ip addr add "$_full" dev "$_device" nodad 2>/dev/null || return
+	wait_until is_usable "$@"
+}
+
+is_usable() {
+	"$@" ip -6 route show table local | grep -q "^local $_address dev" &&
+		! "$@" ip -6 addr show dev "$_device" tentative | grep -q inet6
+}
 
 # A silent network: an interface that swallows what is sent there. 192.0.2.1
 # and 2001:db8::1 are in it, 192.0.2.2 and 2001:db8::2 are this machine's.
@@ -2338,7 +2612,40 @@ silent_network() {
 	ip link set end up
 	ip link set silent up
 	ip addr add 192.0.2.2/24 dev silent
-	ip addr add 2001:db8::2/64 dev silent nodad 2>/dev/null
+	add_address 2001:db8::2/64 silent
+	wait_until is_up silent
+}
+
+# is_up DEVICE [COMMAND...]
+is_up() {
+	_device=$1
+	shift
+	"$@" ip link show "$_device" | grep -q 'state UP'
+}
+
+# A second machine at the other end of a cable, 192.0.2.2 and 2001:db8::2;
+# there runs a command in it.
+second_machine() {
+	need nsenter
+	need_iproute2
+	start unshare -n sleep 300
+	there="nsenter -t $pid -n"
+	wait_until is_elsewhere "$pid"
+	ip link add here type veth peer name there netns "$pid" ||
+		skip "needs veth"
+	ip addr add 192.0.2.1/24 dev here
+	ip link set here up
+	$there ip addr add 192.0.2.2/24 dev there
+	$there ip link set there up
+	$there ip link set lo up
+	wait_until is_up here
+	wait_until is_up there $there
+	add_address 2001:db8::1/64 here
+	add_address 2001:db8::2/64 there $there
+}
+
+is_elsewhere() {
+	[ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/$$/ns/net)" ]
 }
 
 # filter HOOK RULE...: has nft add a rule on what comes in or goes out.
@@ -2356,53 +2663,25 @@ unfilter() {
 	nft delete table inet test
 }
 
+# drop_syns PORT: this machine's port keeps silent.
+drop_syns() {
+	filter input tcp dport "$1" tcp flags syn counter drop
+}
+
 # Prints what the counters of these rules say.
 counts() {
 	nft list table inet test | sed -n 's/.* packets \([0-9]*\) .*/\1/p' |
 		tr '\n' ' ' | sed 's/ $//'
 }
 
-# set_ports LOW HIGH: what the kernel picks from in this namespace.
-set_ports() {
-	echo "$1 $2" >/proc/sys/net/ipv4/ip_local_port_range ||
-		skip "needs to set the range of local ports"
+has_counted() {
+	[ "$(counts)" -ge "$1" ]
 }
 
-# children PID: prints the processes that it has started.
-children() {
-	cat "/proc/$1/task/$1/children" 2>/dev/null
-}
+# Names
 
-has_child() {
-	[ "$(children "$1")" ]
-}
-
-need_children() {
-	[ -e "/proc/$$/task/$$/children" ] || skip "needs /proc/PID/children"
-}
-
-# True if no process has TARGET:PORT in its command line. Busybox's timeout
-# leaves one of its own for a second.
-nobody_uses() {
-	# shellcheck disable=SC2013  # these have no blanks
-	for _file in $(grep -sal "[a-z0-9][:]$1" /proc/[0-9]*/cmdline); do
-		case $(tr '\0' ' ' 2>/dev/null <"$_file") in
-		timeout* | '') ;;
-		*) return 1 ;;
-		esac
-	done 2>/dev/null
-}
-
-# That of busybox does not name the peer of a veth.
-need_iproute2() {
-	case $(ip -V 2>&1) in
-	*iproute2*) ;;
-	*) skip "needs iproute2" ;;
-	esac
-}
-
-# resolver [OPTION...]: makes 127.0.0.1 the name server of this namespace.
-# What the hosts file is to say can be written into hosts.
+# Makes 127.0.0.1 the name server of this namespace: what is in the files
+# resolv.conf and hosts of this directory counts.
 resolver() {
 	for _file in resolv.conf hosts; do
 		[ -e "/etc/$_file" ] || skip "needs /etc/$_file"
@@ -2410,7 +2689,6 @@ resolver() {
 		mount --bind "$_file" "/etc/$_file" || skip "needs mount"
 	done
 	echo "nameserver 127.0.0.1" >resolv.conf
-	[ $# = 0 ] || echo "options $*" >>resolv.conf
 	: >names
 }
 
@@ -2440,11 +2718,6 @@ has_read() {
 	[ "$(grep -c "read $dir/names" dns.log)" -ge "$1" ]
 }
 
-# True once there have been so many questions of a type: asked A 2.
-asked() {
-	[ "$(grep -c "query\[$1\]" dns.log)" -ge "$2" ]
-}
-
 # drop_questions NAME TYPE: the name server does not get them. TYPE is the
 # number of RFC 1035; it stands behind 20 bytes of headers and the name.
 drop_questions() {
@@ -2456,169 +2729,150 @@ drop_all_questions() {
 	filter input udp dport 53 drop
 }
 
+# dead_names N: sets names to targets of names that are never answered.
+dead_names() {
+	resolver
+	drop_all_questions
+	names=$(seq "$1" | sed "s/.*/dead&:$port/")
+}
+
+no_answer="(No answer from the name server)"
+no_name="(Name does not resolve)"
+
+# Without a name server in reach, it does not resolve.
+nstest_not_all_that_begins_with_localhost_is() {
+	listen4
+	for host in localhosts alocalhost localhost.a b.localhost.c ocalhost; do
+		expect_like 1 "Port $port not bound on $host\. \(.*\)" \
+			-t .2 -c .1 "$host:$port" occupied
+	done
+	for host in a.localhost A.b.LOCALHOST.; do
+		expect 1 "Port $port not free on $host." \
+			-t 0 "$host:$port" free
+	done
+}
+
 nstest_a_name_that_appears_late() {
 	listen4
 	resolver
 	name_server
 	start_portend -v -t 15 "late.test:$port" occupied
-	waiter=$pid
-	wait_until grep -q "late.test:$port: Name does not resolve" err
+	wait_for_err "late.test:$port: Name does not resolve"
 	names "127.0.0.1 late.test"
-	finish "$waiter"
-	is_status 0
-	check "two lines" [ "$(wc -l <err)" = 2 ]
+	ends 0
+	has_lines 2 err
 }
 
 nstest_a_name_that_does_not_exist() {
 	free_port
 	resolver
 	name_server
-	run -t 15 "nosuch.test:$port" free
-	is_status 1
-	is_err "Port $port not free on nosuch.test. (Name does not resolve)"
-	took_at_most 3000
-	run "nosuch.test:$port" assert-free
-	is_status 1
-	is_err "Port $port not free on nosuch.test. (Name does not resolve)"
-	run -t .5 "nosuch.test:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on nosuch.test. (Name does not resolve)"
+	target=nosuch.test:$port
+	expect 1 "Port $port not free on nosuch.test. $no_name" -t 60 $target \
+		free
+	expect 1 "Port $port not free on nosuch.test. $no_name" $target \
+		assert-free
+	expect 1 "Port $port not bound on nosuch.test. $no_name" \
+		-t .5 $target occupied
 	took_at_least 500
-	run -t 0 "nosuch.test:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on nosuch.test. (Name does not resolve)"
-	run "nosuch.test:$port" find
-	is_status 1
-	is_out ''
-	is_err "Port $port cannot be bound on nosuch.test.\
- (Name does not resolve)"
+	expect 1 "Port $port not bound on nosuch.test. $no_name" \
+		-t 0 $target occupied
+	expect 1 "Port $port cannot be bound on nosuch.test. $no_name" \
+		$target find
+}
+
+nstest_a_name_that_does_not_exist_ends_a_wait_for_free() {
+	free_port
+	resolver
+	name_server
+	expect 1 "Port $port not free on nosuch.test. $no_name" \
+		-t 60 $at ./x occupied "nosuch.test:$port" free
 }
 
 nstest_a_dead_name_server() {
 	free_port
 	resolver
 	drop_all_questions
-	for state in occupied free; do
-		run -t 1 "db:$port" $state
-		is_status 1
-		took_at_least 1000
-		took_at_most 2500
-		is_err "Port $port not $([ $state = free ] &&
-			echo free || echo bound) on db. (No answer from the\
- name server)"
-	done
-	run -t 0 -c .3 "db:$port" free
-	is_status 1
-	is_err "Port $port not free on db. (No answer from the name server)"
+	expect 1 "Port $port not bound on db. $no_answer" -t 1 "db:$port" \
+		occupied
+	took_at_least 1000
+	expect 1 "Port $port not free on db. $no_answer" -t 1 "db:$port" free
+	took_at_least 1000
+	expect 1 "Port $port not free on db. $no_answer" \
+		-t 0 -c .3 "db:$port" free
 	took_at_least 300
-	took_at_most 2000
-	run -c .3 "db:$port" assert-free
-	is_status 1
-	is_err "Port $port not free on db. (No answer from the name server)"
+	expect 1 "Port $port not free on db. $no_answer" \
+		-c .3 "db:$port" assert-free
 	took_at_least 300
-	took_at_most 2000
-	run -c .3 "db:$port" find
-	is_status 1
-	is_out ''
-	is_err "Port $port cannot be bound on db. (No answer from the name\
- server)"
+	expect 1 "Port $port cannot be bound on db. $no_answer" \
+		-c .3 "db:$port" find
 	took_at_least 300
-	took_at_most 2000
-	check "no process is left" nobody_uses "$port"
 }
 
 nstest_a_name_server_that_comes_late() {
 	listen4
 	taken=$port
 	free_port
-	resolver timeout:2 attempts:1
+	resolver
 	drop_all_questions
 	echo "127.0.0.1 db" >names
 	name_server
 	start_portend -v -t 15 "db:$taken" occupied "db:$port" free
-	waiter=$pid
-	wait_until grep -q "db:$taken: No answer from the name server" err
-	wait_until grep -q "db:$port: No answer from the name server" err
+	wait_for_err "db:$taken: No answer from the name server"
+	wait_for_err "db:$port: No answer from the name server"
 	unfilter
-	finish "$waiter"
-	is_status 0
+	ends 0
 }
 
 nstest_questions_for_ipv6_that_are_dropped() {
-	need_children
 	listen4
 	taken=$port
 	free_port
-	resolver timeout:2 attempts:1
+	resolver
 	drop_questions db 28
 	echo "127.0.0.1 db" >names
 	name_server
-	run -t 15 "db:$taken" occupied
-	is_status 0
-	took_at_most 1900
-	run -t 0 -c 5 "db:$taken" occupied
-	is_status 0
-	took_at_most 1900
-	run -c 5 "db:$taken" assert-free
-	is_status 1
-	is_err "Port $taken is in use on 127.0.0.1."
-	took_at_most 1900
-	# Whether it is free depends on the other answer; that fails after 2 s.
-	run "db:$port" free
-	is_status 0
-	took_at_least 1900
-	took_at_most 5000
-	run -t 0 -c .3 "db:$port" free
-	is_status 0
+	expect 0 '' -t 60 "db:$taken" occupied
+	expect 0 '' -t 0 -c 60 "db:$taken" occupied
+	expect 1 "Port $taken is in use on 127.0.0.1." -c 60 "db:$taken" \
+		assert-free
+	# Whether it is free depends on the other answer; silence is one after a
+	# while.
+	expect 0 '' "db:$port" free
+	took_at_least 5000
+	expect 0 '' -t 0 -c .3 "db:$port" free
 	took_at_least 300
-	took_at_most 1400
-	run -t .5 "db:$port" free
-	is_status 1
-	is_err "Port $port not free on db. (No answer from the name server)"
-	run -t .3 "db:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on db."
-	run "db:$taken" occupied -- cat /proc/thread-self/children
-	is_status 0
-	is_out ''
-	check "no process is left" nobody_uses "$taken"
+	expect 0 '' -t .5 "db:$port" free
+	took_at_least 500
+	expect 1 "Port $port not bound on db." -t .3 "db:$port" occupied
 }
 
 nstest_questions_for_ipv4_that_are_dropped() {
 	listen6
 	taken=$port
 	free_port
-	resolver timeout:2 attempts:1
+	resolver
 	drop_questions db 1
 	echo "::1 db" >names
 	name_server
-	run -t 15 "db:$taken" occupied
-	is_status 0
-	took_at_most 1900
-	run "db:$port" free
-	is_status 0
-	took_at_least 1900
-	took_at_most 5000
+	expect 0 '' -t 60 "db:$taken" occupied
+	expect 0 '' "db:$port" free
+	took_at_least 5000
 }
 
 nstest_questions_for_ipv6_that_are_refused() {
 	listen4
 	taken=$port
 	free_port
-	resolver timeout:2 attempts:1
+	resolver
 	echo "127.0.0.1 db" >names
 	name_server
-	run -t 15 "db:$taken" occupied
-	is_status 0
-	took_at_most 1900
-	run "db:$port" free
-	is_status 0
-	took_at_most 5000
-	check "it refuses" grep -q REFUSED dns.log
-	run -t 1.5 "nosuch:$port" free
-	is_status 1
+	expect 0 '' -t 60 "db:$taken" occupied
+	expect 0 '' -t 60 "db:$port" free
+	check grep -q REFUSED dns.log
+	expect 1 "Port $port not free on nosuch. (Name server failed)" \
+		-t 1.5 "nosuch:$port" free
 	took_at_least 1500
-	is_err "Port $port not free on nosuch. (No answer from the name server)"
 }
 
 nstest_an_address_that_changes_is_followed() {
@@ -2627,39 +2881,29 @@ nstest_an_address_that_changes_is_followed() {
 	echo "127.0.0.2 db.test" >names
 	name_server
 	start_portend -v -t 15 "db.test:$port" occupied
-	waiter=$pid
-	wait_until grep -q "db.test:$port: Connection refused" err
+	wait_for_err "db.test:$port: Connection refused"
 	names "127.0.0.3 db.test"
-	finish "$waiter"
-	is_status 0
+	ends 0
 	# The other way round.
 	start_portend -v -t 15 "db.test:$port" free
-	waiter=$pid
-	wait_until grep -q "db.test:$port: Connection accepted" err
+	wait_for_err "db.test:$port: Connection accepted"
 	names "127.0.0.2 db.test"
-	finish "$waiter"
-	is_status 0
+	ends 0
 }
 
 nstest_an_address_is_kept_while_the_name_server_is_dead() {
 	free_port
-	resolver timeout:1 attempts:1
+	resolver
 	echo "127.0.0.2 db.test" >names
 	name_server
 	start_portend -v -t 15 "db.test:$port" occupied
-	waiter=$pid
-	wait_until grep -q "db.test:$port: Connection refused" err
+	wait_for_err "db.test:$port: Connection refused"
 	stop "$name_server"
 	# Until the next look-up has failed, for all it may tell.
 	pass_time 2300
+	still_waits
 	serve TCP4-LISTEN bind=127.0.0.2
-	clock
-	begun=$time
-	finish "$waiter"
-	clock
-	ms=$((time - begun))
-	is_status 0
-	took_at_most 1900
+	ends 0
 }
 
 nstest_an_address_is_dropped_when_the_name_is_gone() {
@@ -2668,31 +2912,25 @@ nstest_an_address_is_dropped_when_the_name_is_gone() {
 	echo "127.0.0.2 db.test" >names
 	name_server
 	start_portend -v -t 3 "db.test:$port" occupied
-	waiter=$pid
-	wait_until grep -q "db.test:$port: Connection refused" err
+	wait_for_err "db.test:$port: Connection refused"
 	names "127.0.0.2 other.test"
-	wait_until grep -q "db.test:$port: Name does not resolve" err
+	wait_for_err "db.test:$port: Name does not resolve"
 	serve TCP4-LISTEN bind=127.0.0.2
-	finish "$waiter"
-	is_status 1
+	ends 1
 	err_has "^Port $port not bound on db\.test\. \(Name does not resolve\)"
 }
 
-nstest_the_probe_of_an_address_that_is_gone_ends() {
+nstest_the_probe_of_an_address_that_is_gone_goes_on() {
 	silent_network
 	free_port
 	resolver
 	echo "192.0.2.1 db.test" >names
 	name_server
 	start_portend -v -t 15 -c 15 "db.test:$port" occupied
-	wait_until is_asking_in_vain
+	wait_until is_asking 010200C0 "$port"
 	names "127.0.0.2 db.test"
-	wait_until grep -q "db.test:$port: Connection refused" err
-	check_not "no SYN is repeated" is_asking_in_vain
-}
-
-is_asking_in_vain() {
-	grep -q "$(printf '010200C0:%04X 02 ' "$port")" /proc/net/tcp
+	wait_for_err "db.test:$port: Connection refused"
+	check is_asking 010200C0 "$port"
 }
 
 nstest_a_name_is_asked_for_once_a_second() {
@@ -2705,104 +2943,74 @@ nstest_a_name_is_asked_for_once_a_second() {
 	for name in db nosuch; do
 		for type in A AAAA; do
 			count=$(grep -c "query\[$type\] $name.test " dns.log)
-			check "$type of $name: $count" [ "$count" = 3 ]
+			check [ "$count" -ge 2 ]
+			check [ "$count" -le 3 ]
 		done
 	done
 	: >dns.log
 	run -t 0 "db.test:$port" "nosuch.test:$port" occupied
 	run "db.test:$port" assert-free
 	run "db.test:0" find
-	check "once each" [ "$(grep -c 'query\[A\] ' dns.log)" = 4 ]
-	check "once each" [ "$(grep -c 'query\[AAAA\] ' dns.log)" = 4 ]
+	check [ "$(grep -c 'query\[A\] ' dns.log)" = 4 ]
+	check [ "$(grep -c 'query\[AAAA\] ' dns.log)" = 4 ]
 }
 
 nstest_forty_dead_names_and_a_good_address() {
+	trace fork,vfork,clone,clone3
 	listen4
-	resolver timeout:60
+	resolver
 	drop_all_questions
-	dead=
-	for i in $(seq 20); do
-		dead="$dead dead$i:$port late$i:$port"
-	done
-	# shellcheck disable=SC2086
-	run -v -t 1 $dead "127.0.0.1:$port" occupied
+	dead=$(seq 20 | sed "s/.*/dead&:$port late&:$port/")
+	run_traced -v -t 1 $dead $at occupied
 	is_status 1
 	took_at_least 1000
-	took_at_most 2500
-	err_has "^portend: 127\.0\.0\.1:$port: occupied after 0\.[0-3]"
-	grep '^Port' err >messages
-	check "forty messages" [ "$(wc -l <messages)" = 40 ]
-	check "of one kind" [ "$(grep -c \
-		"not bound on .*\. (No answer from the name server)" \
-		messages)" = 40 ]
-	check "no process is left" nobody_uses "$port"
-	# shellcheck disable=SC2086
-	is_shipped && run_best 570 -t .5 $dead occupied
-	# shellcheck disable=SC2086
-	start_portend $dead occupied
-	waiter=$pid
-	need_children
-	wait_until has_child "$waiter"
-	kill -KILL "$waiter"
-	finish "$waiter" 2>/dev/null
-	wait_until nobody_uses "$port"
+	has_lines 0 calls               # no child
+	err_has "^portend: 127\.0\.0\.1:$port: occupied after 0\."
+	check [ "$(grep -c "^Port $port not bound on .*\. $no_answer" err)" = \
+		40 ]
 }
 
 nstest_look_ups_hold_no_probe_open() {
 	listen4
-	resolver timeout:60
+	resolver
 	drop_all_questions
-	run -t 1 "127.0.0.1:$port" occupied "dead:$port" free
+	run -t 1 $at occupied "dead:$port" free
 	is_status 1
-	connect_once "TCP4:127.0.0.1:$port"
-	check "$(accepted) accepted, not 1" [ "$(accepted)" = 1 ]
-}
-
-# dead_names N: sets names to targets of names that are never answered.
-dead_names() {
-	resolver timeout:60
-	drop_all_questions
-	names=$(seq "$1" | sed "s/.*/dead&:$port/")
+	accepted_none "TCP4:$at"
 }
 
 nstest_look_ups_leave_descriptors_to_probes() {
 	shipped_only "its own descriptors"
-	need socat
 	free_port
 	dead_names 30
-	# shellcheck disable=SC2086
-	start_after "ulimit -n 20" -v -t 15 $names "127.0.0.1:$port" occupied
-	wait_until grep -q "127.0.0.1:$port: Connection refused" err
-	serve TCP4-LISTEN bind=127.0.0.1
-	wait_until grep -q "127.0.0.1:$port: occupied after" err
+	start_after "ulimit -n 20" -v -t 15 $names $at occupied
+	wait_for_err "127.0.0.1:$port: Connection refused"
+	serve4
+	wait_for_err "127.0.0.1:$port: occupied after"
 }
 
 nstest_look_ups_that_await_their_turn_sleep() {
 	trace ppoll
 	free_port
 	dead_names 250
-	# shellcheck disable=SC2086
 	run_traced -q -t 2 $names occupied
 	is_status 1
-	check "$(wc -l <calls) calls" [ "$(wc -l <calls)" -le 1000 ]
+	check [ "$(wc -l <calls)" -le 1000 ]
 }
 
 nstest_an_address_that_stays_keeps_its_probe() {
 	silent_network
 	resolver
 	echo "192.0.2.1 silent" >hosts
-	run -t 15 -c 1.5 silent:9 free
-	is_status 0
+	expect 0 '' -t 15 -c 1.5 silent:9 free
 	took_at_least 1500
-	took_at_most 5000
 }
 
 nstest_an_address_that_is_listed_twice() {
 	free_port
 	resolver
 	printf '127.0.0.1 twice\n127.0.0.1 twice\n' >hosts
-	run "twice:$port" find
-	is_out "$port"
+	expect_out 0 "$port" "twice:$port" find
 }
 
 nstest_forty_names_and_twelve_descriptors() {
@@ -2815,38 +3023,9 @@ nstest_forty_names_and_twelve_descriptors() {
 		names="$names n$i.test:$port m$i.test:$port"
 	done
 	name_server
-	# shellcheck disable=SC2086
-	run_after "ulimit -n 12" -t 10 $names occupied
-	is_status 0
-	took_at_most 3000
-	# shellcheck disable=SC2086
-	run_after "ulimit -n 12" -t 10 -c .1 $names assert-free
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
-}
-
-nstest_a_look_up_that_is_killed_is_made_again() {
-	native_only "processes of its own"
-	need_children
-	listen4
-	resolver
-	drop_all_questions
-	echo "127.0.0.1 db" >names
-	name_server
-	start_portend -t 15 "db:$port" occupied
-	waiter=$pid
-	wait_until has_child "$waiter"
-	before=$(children "$waiter")
-	# shellcheck disable=SC2086
-	kill -KILL $before
-	unfilter
-	clock
-	begun=$time
-	finish "$waiter"
-	clock
-	ms=$((time - begun))
-	is_status 0
-	took_at_most 3000
+	expect_after "ulimit -n 12" 0 '' -t 15 $names occupied
+	expect_after "ulimit -n 12" 1 "Port $port is in use on 127.0.0.1." \
+		-t 10 -c .1 $names assert-free
 }
 
 nstest_numbers_and_localhost_need_no_etc() {
@@ -2856,102 +3035,98 @@ nstest_numbers_and_localhost_need_no_etc() {
 	mount -t tmpfs none /etc || skip "needs mount"
 	filter output udp dport 53 counter
 	for host in localhost LocalHost. 127.0.0.1 0.0.0.0; do
-		run -t 5 "$host:$taken" occupied
-		is_status 0
-		run "$host:$port" assert-free
-		is_status 0
-		run -t 0 "$host:$taken" free
-		is_err "Port $taken not free on $host."
+		expect 0 '' -t 15 "$host:$taken" occupied
+		expect 0 '' "$host:$port" assert-free
+		expect 1 "Port $taken not free on $host." -t 0 "$host:$taken" \
+			free
 	done
-	run -t 5 "[::1]:$port" "[::]:$port" free
-	is_status 0
+	expect 0 '' -t 15 "[::1]:$port" "[::]:$port" free
 	run localhost:0 127.0.0.1:0 find
 	is_status 0
-	check "no question" [ "$(counts)" = 0 ]
+	check [ "$(counts)" = 0 ]
 	run -c .2 "db:$port" assert-free
-	check "questions are counted" [ "$(counts)" -gt 0 ]
+	check has_counted 1
 }
+
+# Tests: networks
 
 nstest_a_silent_host() {
 	silent_network
-	run -t .5 192.0.2.1:9 occupied
-	is_status 1
-	is_err "Port 9 not bound on 192.0.2.1. (No answer)"
+	expect 1 "Port 9 not bound on 192.0.2.1. (No answer)" \
+		-t .5 192.0.2.1:9 occupied
 	took_at_least 500
-	took_at_most 2000
-	is_shipped && run_best 570 -t .5 192.0.2.1:9 occupied
-	run -c .3 192.0.2.1:9 free
-	is_status 0
+	expect 0 '' -c .3 192.0.2.1:9 free
 	took_at_least 300
-	took_at_most 2000
-	run -t .4 192.0.2.1:9 free
-	is_status 0
+	expect 0 '' -t .4 192.0.2.1:9 free
 	took_at_least 400
-	took_at_most 1900
-	run -c .3 192.0.2.1:9 assert-free
-	is_status 0
+	expect 0 '' -c 3 192.0.2.1:9 assert-free
+	took_at_least 3000
+	expect 1 "Port 9 not bound on 192.0.2.1. (No answer)" \
+		-t 0 -c .3 192.0.2.1:9 occupied
 	took_at_least 300
-	took_at_most 2000
-	run -t 0 -c .3 192.0.2.1:9 occupied
-	is_status 1
-	is_err "Port 9 not bound on 192.0.2.1. (No answer)"
-	took_at_least 300
-	took_at_most 2000
 	need_ipv6
-	run -c .3 '[2001:db8::1]:9' free
-	is_status 0
+	expect 0 '' -c .3 '[2001:db8::1]:9' free
 	took_at_least 300
+}
+
+# Every address can be bound then.
+nstest_ip_nonlocal_bind() {
+	native_only "IP_MULTICAST_IF"
+	silent_network
+	for name in ipv4 ipv6; do
+		echo 1 >/proc/sys/net/$name/ip_nonlocal_bind || skip "needs $name"
+	done
+	for target in 192.0.2.1:9 '[2001:db8::1]:9'; do
+		expect 0 '' -c .3 "$target" free
+		expect 0 '' -c .3 "$target" assert-free
+	done
+	# Nor is it taken for this machine's, which has a server there.
+	listen4 ''
+	expect 0 '' -c .3 "192.0.2.1:$port" assert-free
+	listen6 'bind=[::]'
+	expect 0 '' -c .3 "[2001:db8::1]:$port" assert-free
+	# These are this machine's.
+	listen4 bind=192.0.2.2
+	drop_syns "$port"
+	expect 1 "Port $port is in use on 192.0.2.2." \
+		-c .2 "192.0.2.2:$port" assert-free
+	listen6 'bind=[2001:db8::2]'
+	drop_syns "$port"
+	expect 1 "Port $port is in use on 2001:db8::2." \
+		-c .2 "[2001:db8::2]:$port" assert-free
+	listen4 bind=127.0.0.5
+	drop_syns "$port"
+	expect 1 "Port $port is in use on 127.0.0.5." \
+		-c .2 "127.0.0.5:$port" assert-free
+	expect 0 '' -c .2 "127.0.0.6:$port" assert-free
 }
 
 nstest_an_address_with_a_zone() {
 	need_ipv6
 	silent_network
-	ip addr add fe80::5/64 dev silent nodad || skip "needs IPv6"
-	number=$(ip -o link show silent | sed 's/:.*//')
+	add_address fe80::5/64 silent || skip "needs IPv6"
 	listen6 'bind=[::]'
-	for zone in silent "$number"; do
-		run -t 5 "[fe80::5%$zone]:$port" occupied
-		is_status 0
-		if is_shipped; then
-			run_after "ulimit -Sn 3" "[fe80::5%$zone]:9" assert-free
-			is_status 0
-		fi
-		run -c .2 "[fe80::6%$zone]:$port" assert-free
-		is_status 0
+	for zone in silent 11; do
+		expect 0 '' -t 15 "[fe80::5%$zone]:$port" occupied
+		is_shipped && expect_after "ulimit -Sn 3" 0 '' \
+			"[fe80::5%$zone]:9" assert-free
+		expect 0 '' -c .2 "[fe80::6%$zone]:$port" assert-free
 		took_at_least 200
-		run "[fe80::5%$zone]:$port" assert-free
-		is_status 1
-		is_err "Port $port is in use on fe80::5%$number."
-		run "[fe80::5%$zone]:0" find
-		is_status 0
-	done
-	start_portend -t 15 "[fe80::7%late]:$port" occupied
-	waiter=$pid
-	ip link set end name late
-	ip addr add fe80::7/64 dev late nodad
-	finish "$waiter"
-	is_status 0
-}
-
-nstest_find_on_an_address_with_a_zone() {
-	need_ipv6
-	silent_network
-	ip addr add fe80::5/64 dev silent nodad || skip "needs IPv6"
-	number=$(ip -o link show silent | sed 's/:.*//')
-	listen6 ipv6only=1
-	for zone in "$number" silent; do
+		expect 1 "Port $port is in use on fe80::5%11." \
+			"[fe80::5%$zone]:$port" assert-free
 		for reserve in '' -r; do
-			# shellcheck disable=SC2086
 			run $reserve "[fe80::5%$zone]:0" find
 			is_status 0
 		done
-		run "[fe80::5%$zone]:$port" find
-		is_status 1
-		is_err "Port $port is in use on fe80::5%$number."
+		expect 1 "Port $port is in use on fe80::5%11." \
+			"[fe80::5%$zone]:$port" find
 	done
-	run "[fe80::5%nosuch]:$port" find
-	is_status 1
-	is_err "Port $port cannot be bound on fe80::5%nosuch. (No such device)"
+	expect 1 "Port $port cannot be bound on fe80::5%nosuch.\
+ (No such device)" "[fe80::5%nosuch]:$port" find
+	start_portend -t 15 "[fe80::7%late]:$port" occupied
+	ip link set end name late
+	add_address fe80::7/64 late
+	ends 0
 }
 
 # Nor do they where there are fewer descriptors than silent targets.
@@ -2961,40 +3136,25 @@ nstest_a_look_up_has_its_turn_among_silent_targets() {
 	listen4
 	resolver
 	echo "127.0.0.1 name" >hosts
-	run_after "ulimit -n 5" -t 2.5 -c .3 192.0.2.1:1 192.0.2.1:2 192.0.2.1:3 \
+	run_after "ulimit -n 5" -t 2.5 -c .3 192.0.2.1:1 192.0.2.1:2 \
+		192.0.2.1:3 \
 		"name:$port" occupied
 	is_status 1
 	err_has '^Port 3 not bound'
 	err_lacks "^Port $port"
-	# One is not enough for a pipe.
-	for time in 0 .3; do
-		run_after "ulimit -n 4" -t $time "name:$port" occupied
-		is_status 1
-		is_err "Port $port not bound on name.\
- (No file descriptors available)"
-	done
 }
 
-# While there is nothing to do: one ppoll for each thing that is awaited.
+# While there is nothing to do.
 nstest_a_wait_for_an_answer_sleeps() {
 	trace ppoll
 	silent_network
-	resolver timeout:60
+	resolver
 	drop_all_questions
-	for state in assert-free "-t 0 free" "-t 1.2 free" "-t 1.2 occupied"; do
-		# shellcheck disable=SC2086
-		run_traced -c 1 192.0.2.1:9 db:9 $state
-		check "$state: $(wc -l <calls)" [ "$(wc -l <calls)" -le 12 ]
+	for words in "assert-free" "-t 0 free" "-t 1.2 free" \
+		"-t 1.2 occupied"; do
+		run_traced -c 1 192.0.2.1:9 db:9 $words
+		check [ "$(wc -l <calls)" -le 30 ]
 	done
-}
-
-nstest_a_stop_takes_nothing_from_a_long_sleep() {
-	silent_network
-	start_portend -t 1 -c 9 192.0.2.1:9 occupied
-	stop_for 1300 "$pid"
-	is_status 1
-	is_err "Port 9 not bound on 192.0.2.1. (No answer)"
-	took_at_most 500
 }
 
 # Silent targets, three at a time, have taken all descriptors until then.
@@ -3003,21 +3163,26 @@ nstest_the_last_check_frees_descriptors() {
 	silent_network
 	listen4
 	run_after "ulimit -n 6" -t .6 -c .4 192.0.2.1:1 192.0.2.1:2 \
-		192.0.2.1:3 192.0.2.1:4 192.0.2.1:5 192.0.2.1:6 \
-		"127.0.0.1:$port" occupied
+		192.0.2.1:3 192.0.2.1:4 192.0.2.1:5 192.0.2.1:6 $at occupied
 	is_status 1
 	err_has 'Port 6 not bound'
 	err_lacks "Port $port"
 }
 
+# In turns they would take a minute. There is room for 8192 at a time.
 nstest_silent_targets_do_not_take_turns() {
 	silent_network
-	# shellcheck disable=SC2046
-	run_after "ulimit -Sn 32" -c 1 \
-		$(seq 100 | sed 's/.*/192.0.2.1:&/') free
-	is_status 0
+	expect_after "ulimit -Sn 32" 0 '' \
+		-c 1 $(seq 1000 | sed 's/.*/192.0.2.1:&/') free
 	took_at_least 1000
-	took_at_most 3500
+	set -- $(seq 9000 | sed 's/.*/192.0.2.1:&/')
+	expect_after "ulimit -n 8000" 0 '' -c 1 "$@" free
+	took_at_least 2000
+	expect_after "ulimit -n 20000" 0 '' -c 1 "$@" free
+	took_at_least 2000
+	run_after "ulimit -n 20000" -t 1 "$@" occupied
+	is_status 1
+	has_lines 9000 err
 }
 
 # As RFC 5952 writes them.
@@ -3026,10 +3191,9 @@ nstest_addresses_in_numbers() {
 	need_iproute2
 	listen6 'bind=[::]'
 	while read -r given text; do
-		ip addr add "$given/128" dev lo nodad
-		run "[$given]:$port" assert-free
-		is_status 1
-		is_err "Port $port is in use on $text."
+		add_address "$text/128" lo
+		expect 1 "Port $port is in use on $text." \
+			"[$given]:$port" assert-free
 	done <<-EOF
 		2001:db8:0:1:1:1:1:1 2001:db8:0:1:1:1:1:1
 		2001:db8:0:0:1:0:0:1 2001:db8::1:0:0:1
@@ -3040,16 +3204,27 @@ nstest_addresses_in_numbers() {
 	EOF
 }
 
-# In the order of RFC 6724: of two that answer, the nearer one is named.
-nstest_addresses_are_sorted() {
+# While its only address is tentative a link cannot be asked.
+nstest_a_tentative_address() {
 	need_ipv6
-	silent_network
-	resolver
-	printf '%s three\n' 2001:db8::1 2001:db8::2 ::1 2001:db8::3 >hosts
-	listen6 'bind=[::]'
-	run "three:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on ::1."
+	need_iproute2
+	ip link add one type veth peer name other || skip "needs veth"
+	echo 3 >/proc/sys/net/ipv6/conf/one/dad_transmits
+	ip link set other up
+	ip link set one up
+	wait_until is_tentative one
+	text="(Address not available)"
+	expect 1 "Port 9 not free on fe80::9%one. $text" \
+		'[fe80::9%one]:9' assert-free
+	expect 1 "Port 9 not bound on fe80::9%one. $text" \
+		-t .1 '[fe80::9%one]:9' occupied
+	check is_tentative one
+	expect 0 '' -t 15 '[fe80::9%one]:9' free
+	check_not is_tentative one
+}
+
+is_tentative() {
+	ip -6 addr show dev "$1" tentative | grep -q inet6
 }
 
 nstest_a_silent_address_delays_no_other() {
@@ -3057,275 +3232,319 @@ nstest_a_silent_address_delays_no_other() {
 	listen4
 	resolver
 	printf '%s\n' "192.0.2.1 two" "127.0.0.1 two" "192.0.2.3 two" >hosts
-	run -t 15 "two:$port" occupied
-	is_status 0
-	took_at_most 1900
-	run -t 0 -c 5 "two:$port" occupied
-	is_status 0
-	took_at_most 1900
-	run -c 5 "two:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
-	took_at_most 1900
+	expect 0 '' -t 60 -c 60 "two:$port" occupied
+	expect 0 '' -t 0 -c 60 "two:$port" occupied
+	expect 1 "Port $port is in use on 127.0.0.1." -c 60 "two:$port" \
+		assert-free
 	# A refusal is not the whole answer, and all others are.
 	free_port
-	run -c .4 "two:$port" free
-	is_status 0
+	expect 0 '' -c .4 "two:$port" free
 	took_at_least 400
-	run -t .3 "two:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on two. (No answer)"
+	expect 1 "Port $port not bound on two. (No answer)" \
+		-t .3 "two:$port" occupied
 }
 
 nstest_lost_syns() {
 	listen4
-	filter input tcp dport "$port" tcp flags syn drop
-	run -t .3 "127.0.0.1:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on 127.0.0.1. (No answer)"
-	run -t .3 "localhost:$port" free
-	is_status 1
-	err_has "^Port $port not free on localhost\. \(No answer, but"
-	run -c .3 "127.0.0.1:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
-	start_portend -t 15 "127.0.0.1:$port" occupied
-	waiter=$pid
-	wait_until grep -q "$(printf '0100007F:%04X 02 ' "$port")" /proc/net/tcp
+	drop_syns "$port"
+	expect 1 "Port $port not bound on 127.0.0.1. (No answer)" \
+		-t .3 $at occupied
+	expect 1 "Port $port not free on localhost.\
+ (No answer, but the address is in use)" -t .3 "localhost:$port" free
+	expect 1 "Port $port is in use on 127.0.0.1." -c .3 $at assert-free
+	start_portend -t 15 $at occupied
+	wait_until is_asking 0100007F "$port"
 	unfilter
-	finish "$waiter"
-	is_status 0
+	ends 0
+	# TIME_WAIT is nobody.
+	leave_time_wait
+	drop_syns "$port"
+	expect 0 '' -c .2 $at assert-free
+}
+
+# A port that only a probe of portend's own has as its source is not in use. Of
+# these hundred each is one, sooner or later.
+nstest_probes_do_not_hold_a_port() {
+	set_ports 40000 40127
+	filter input tcp dport 40000-45999 tcp flags syn drop
+	for state in assert-free free; do
+		expect 0 '' -c 1.3 $(seq 40000 40099 | sed 's/^/127.0.0.1:/') \
+			$state
+		expect 0 '' -c .3 $(seq 40000 40099 | sed 's/^/[::1]:/') $state
+	done
 }
 
 # The last check is a fresh one: the second SYN, which was lost when less than
 # the connect timeout was left, would be repeated only after the end.
 nstest_a_lost_syn_does_not_spoil_the_last_check() {
 	listen4
-	filter input tcp dport "$port" tcp flags syn counter drop
-	start_portend -c .8 -t 1.4 "127.0.0.1:$port" occupied
-	waiter=$pid
+	drop_syns "$port"
+	start_portend -c .8 -t 1.4 $at occupied
 	wait_until has_counted 2
 	unfilter
-	finish "$waiter"
-	is_status 0
-}
-
-has_counted() {
-	[ "$(counts)" -ge "$1" ]
+	ends 0
 }
 
 nstest_unreachable() {
 	ip route add unreachable 198.51.100.0/24
-	for host in 198.51.100.1 203.0.113.1; do
-		run -t 15 "$host:9" free
-		is_status 0
-		took_at_most 1500
-		run "$host:9" assert-free
-		is_status 0
-		run -t .2 "$host:9" occupied
-		is_status 1
-		err_has "^Port 9 not bound on $host\. \((Host is|Network)\
- unreachable\)\$"
+	ip route add blackhole 198.18.0.0/24
+	ip route add throw 198.18.1.0/24
+	for host in 198.51.100.1:Host\ is 198.18.0.1:Network \
+		198.18.1.1:Network \
+		203.0.113.1:Network; do
+		text="(${host#*:} unreachable)"
+		host=${host%%:*}
+		expect 0 '' -t 60 "$host:9" free
+		expect 0 '' "$host:9" assert-free
+		expect 1 "Port 9 not bound on $host. $text" -t .2 "$host:9" \
+			occupied
 		took_at_least 200
 	done
+	# It hides no other address's answer; nor does one without its zone.
+	resolver
+	printf '%s two\n' 198.18.0.1 fe80::1 127.0.0.1 198.51.100.1 >hosts
+	listen4
+	expect 0 '' -t 0 "two:$port" occupied
+	expect 1 "Port $port is in use on 127.0.0.1." "two:$port" assert-free
+	free_port
+	expect 1 "Port $port not bound on two." -t 0 "two:$port" occupied
+	expect 0 '' "two:$port" assert-free
+	echo fe80::1 two >hosts
+	expect 0 '' -t 60 "two:$port" free
+	expect 1 "Port $port not bound on two. (Network unreachable)" \
+		-t 0 "two:$port" occupied
 }
 
-# What a router or a firewall on the way says. A listener is there.
+# What a router or a firewall on the way says; before the packet is sent it is
+# this machine. A listener is there, behind it, unless ICMP's port unreachable
+# or TCP refuses.
 nstest_icmp_unreachable() {
 	listen4
+	free=127.0.0.2:$port
 	for reason in "icmpx host-unreachable" "icmpx no-route" \
 		"icmpx admin-prohibited" "icmpx port-unreachable" \
 		"icmp prot-unreachable" "icmp net-prohibited" \
 		"icmp host-prohibited" "tcp reset"; do
-		# shellcheck disable=SC2086
-		filter input tcp dport "$port" reject with $reason
-		run -t .2 "127.0.0.1:$port" occupied
-		is_status 1
-		err_has "^Port $port not bound on 127\.0\.0\.1\."
-		took_at_least 200
-		err_lacks 'No answer|not connected|Error'
-		run -t 5 "127.0.0.1:$port" free
-		is_status 0
-		took_at_most 1500
-		unfilter
-		# The same from a rule of this machine, before it is sent.
-		# shellcheck disable=SC2086
-		filter output tcp dport "$port" reject with $reason
-		run -t .1 "127.0.0.1:$port" occupied
-		is_status 1
-		err_has "^Port $port not bound on 127\.0\.0\.1\."
-		err_lacks 'No answer|not connected|Error'
-		unfilter
+		for hook in input output; do
+			filter $hook tcp dport "$port" reject with $reason
+			run -t .2 $at occupied
+			is_status 1
+			took_at_least 200
+			err_has "^Port $port not bound on 127\.0\.0\.1\."
+			err_lacks 'No answer|not connected|Error'
+			expect 0 '' $free assert-free
+			case $reason in
+			*port-*|*reset*) expect 0 '' $at assert-free ;;
+			*)
+				expect 1 "Port $port is in use on 127.0.0.1." \
+					$at assert-free
+				expect 1 "Port $port not free on 127.0.0.1.\
+ (No answer, but the address is in use)" -t .1 $at free
+				;;
+			esac
+			unfilter
+		done
 	done
-	run -t 15 "127.0.0.1:$port" occupied
-	is_status 0
+	expect 0 '' -t 15 $at occupied
+	listen6
+	filter output tcp dport "$port" reject with icmpx admin-prohibited
+	expect 1 "Port $port is in use on ::1." "localhost:$port" assert-free
+	expect 1 "Port $port is in use on ::1." "[::1]:$port" assert-free
 }
 
 # poll(2) may report an answer where there is neither an error nor a peer.
-nstest_no_error_is_no_answer() {
-	trace connect,getsockopt
+test_no_error_is_no_answer() {
+	trace getsockopt
 	free_port
 	for state in occupied free; do
-		run_command strace -qq -o calls -e trace=getsockopt \
-			-e inject=getsockopt:retval=0 \
-			"$PORTEND" -t .3 "127.0.0.1:$port" $state
+		run_injected getsockopt:retval=0 -t .3 $at $state
 		is_status 1
 		took_at_least 300
 	done
-	check "no error was told" grep -q INJECTED calls
-}
-
-# What fails before a question is asked says nothing; nor does a family whose
-# look-up could not start, whatever the other says.
-nstest_own_trouble_is_no_answer() {
-	trace setsockopt,getsockname,fork
-	listen6
-	resolver
-	printf '%s both\n' 127.0.0.1 ::1 >hosts
-	run_command strace -qq -o calls -e inject=fork:error=EAGAIN \
-		"$PORTEND" -t .3 "both:$port" occupied
-	is_err "Port $port not bound on both. (Resource temporarily unavailable)"
-	for fault in setsockopt:error=ENOPROTOOPT:"Error 92" \
-		fork:error=EAGAIN:when=2+:"Resource temporarily unavailable" \
-		fork:error=ENOMEM:when=2+:"Out of memory" \
-		pipe2:error=ENFILE:when=2+:"Too many open files in system"; do
-		for state in free assert-free; do
-			run_command strace -qq -o calls \
-				-e inject="${fault%:*}" \
-				"$PORTEND" -t .3 "both:$port" $state
-			is_status 1
-			is_err "Port $port not free on both. (${fault##*:})"
-		done
+	check grep -q INJECTED calls
+	# Without a peer there is no answer at all.
+	listen4
+	for state in occupied free; do
+		run_injected getpeername:error=ENOTCONN -t .3 $at $state
+		is_status 1
+		took_at_least 300
 	done
-	listen4
-	filter input tcp dport "$port" tcp flags syn drop
-	run_command strace -qq -o calls -e inject=fork:error=EAGAIN:when=2+ \
-		"$PORTEND" -c .2 "both:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
-	unfilter
-	listen6
-	run_command strace -qq -o calls -e inject=getsockname:error=EACCES \
-		"$PORTEND" -t .3 "[::1]:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on ::1. (Permission denied)"
+	check grep -q INJECTED calls
 }
 
-# What hinders it may end without anything of ours ending.
-nstest_a_look_up_that_does_not_start_is_tried_again() {
-	trace fork
-	silent_network
-	listen4
-	resolver
-	echo "127.0.0.1 name" >hosts
-	run_command strace -qq -o calls -e trace=fork \
-		-e inject=fork:error=EAGAIN:when=1..3 "$PORTEND" -v -t 4 -c 15 \
-		192.0.2.1:9 "name:$port" occupied
-	is_status 1
-	err_has "^portend: name:$port: Resource temporarily unavailable\$"
-	err_has "^portend: name:$port: occupied after"
-}
-
-nstest_a_look_up_that_does_not_start_leaves_nothing() {
-	trace fork
-	need_children
+# What fails before a question is asked says nothing.
+test_own_trouble_is_no_answer() {
+	trace getsockname
 	free_port
-	resolver
-	start strace -qq -o calls -e trace=fork -e inject=fork:error=EAGAIN \
-		"$PORTEND" -v -t 15 "db:$port" occupied 2>err
-	tracer=$pid
-	wait_until grep -q "db:$port: Resource temporarily unavailable" err
-	traced=$(children "$tracer")
-	check "no pipe is left" [ ! -e "/proc/${traced% }/fd/3" ]
+	for error in EINVAL:"Invalid argument" \
+		ENOBUFS:"No buffer space available" \
+		EMFILE:"No file descriptors available" \
+		ENFILE:"Too many open files in system"; do
+		text=${error#*:}
+		for state in free assert-free; do
+			expect_injected socket:error=${error%%:*} 1 \
+				"Port $port not free on 127.0.0.1. ($text)" \
+				-t .1 $at $state
+		done
+		expect_injected socket:error=${error%%:*} 1 \
+			"Port $port not bound on 127.0.0.1. ($text)" \
+			-t .1 $at occupied
+		took_at_least 100
+	done
+	# It may pass.
+	expect_injected socket:error=ENOBUFS:when=1..3 0 '' -t 15 $at free
+	listen4
+	for call in getsockname getpeername; do
+		expect_injected $call:error=EACCES 1 \
+			"Port $port not bound on 127.0.0.1. (Permission denied)" \
+			-t .1 $at occupied
+	done
 }
 
-# They take longer to start than the second after which each is due again.
-nstest_look_ups_without_end_delay_no_probe() {
-	trace fork
-	need socat
+# A kernel that does not know TCP_QUICKACK, or forbids it, is asked as well.
+test_a_kernel_without_quickack() {
+	trace setsockopt
+	listen4
+	for error in ENOPROTOOPT EPERM; do
+		expect_injected setsockopt:error=$error:when=1 0 '' \
+			-t 0 $at occupied
+		check grep -q 'TCP_QUICKACK.*INJECTED' calls
+	done
+}
+
+# Nothing of ours is left open for COMMAND, or blocks.
+test_descriptors_are_close_on_exec() {
+	trace socket,open,openat,accept,accept4,pipe2,dup,fcntl
 	free_port
-	resolver
-	seq 30 | sed 's/.*/127.0.0.2 name&/' >hosts
-	# shellcheck disable=SC2046
-	start strace -qq -o calls -e trace=fork \
-		-e inject=fork:delay_enter=20000 "$PORTEND" -v -t 15 \
-		$(seq 30 | sed "s/.*/name&:$port/") \
-		"127.0.0.1:$port" occupied 2>err
-	wait_until grep -q "127.0.0.1:$port: Connection refused" err
-	pass_time 1500
-	serve TCP4-LISTEN bind=127.0.0.1
-	wait_until grep -q "127.0.0.1:$port: occupied after [12]\." err
+	for words in "-t 0 localhost:$port occupied" "-r localhost:0 find" \
+		"-t 0 localhost:nosuchservice free" \
+		"-t 0 -c .1 nosuch:80 free" \
+		"-c .1 192.0.2.1:9 [2001:db8::1]:9 assert-free"; do
+		run_traced $words
+		check_not grep -v CLOEXEC calls
+		grep -E '(socket|openat)\(' calls >opened
+		check_not grep -v NONBLOCK opened
+	done
+	run_command strace -o calls -e trace=openat sh -c \
+		'exec 0<&- "$@"' sh "$PORTEND" -t 0 $at occupied
+	check grep -q '"/", O_RDONLY|O_CLOEXEC|O_PATH' calls
 }
 
-# run_injected ERROR ARG...: portend, whose connect(2) fails with ERROR.
-run_injected() {
-	_error=$1
-	shift
-	run_command strace -qq -o calls -e trace=connect \
-		-e inject=connect:error="$_error" "$PORTEND" "$@"
-}
 
 test_errors_of_connect() {
 	trace connect
 	free_port
 	while read -r error text; do
-		for state in free assert-free occupied; do
-			run_injected "$error" -t .05 "127.0.0.1:$port" $state
-			is_status 1
-			[ $state = occupied ] && state=bound || state=free
-			is_err "Port $port not $state on 127.0.0.1. ($text)"
+		expect_injected connect:error=$error 1 \
+			"Port $port not bound on 127.0.0.1. ($text)" \
+			-t .05 $at occupied
+		for state in free assert-free; do
+			expect_injected connect:error=$error 1 \
+				"Port $port not free on 127.0.0.1. ($text)" \
+				-t .05 $at $state
 		done
 	done <<-EOF
 		EACCES Permission denied
 		EAGAIN Resource temporarily unavailable
-		EINVAL Invalid argument
+		EBADF Bad file descriptor
+		ECONNRESET Connection reset
+		ELOOP Symbolic link loop
 		EMFILE No file descriptors available
 		ENFILE Too many open files in system
 		ENOBUFS No buffer space available
 		ENODEV No such device
+		ENOEXEC Exec format error
+		ENOKEY Error 126
 		ENOMEM Out of memory
+		ENOSPC No space left on device
 		ENOTCONN Socket not connected
 		EPERM Operation not permitted
+		EPIPE Broken pipe
 		EPROTOTYPE Protocol wrong type for socket
-		ENOKEY Error 126
+		ETXTBSY Text file busy
 	EOF
-	for error in EAFNOSUPPORT EHOSTDOWN EHOSTUNREACH ENETUNREACH ENONET \
-		ECONNREFUSED; do
-		run_injected $error -t 5 "127.0.0.1:$port" free
-		is_status 0
-		run_injected $error "127.0.0.1:$port" assert-free
-		is_status 0
-		run_injected $error -t .05 "127.0.0.1:$port" occupied
-		is_status 1
+	# These say that nobody is there.
+	while read -r error text; do
+		for state in free assert-free; do
+			expect_injected connect:error=$error 0 '' -t 15 $at \
+				$state
+		done
+		expect_injected connect:error=$error 1 \
+			"Port $port not bound on 127.0.0.1.${text:+ ($text)}" \
+			-t .05 $at occupied
+	done <<-EOF
+		EADDRNOTAVAIL Address family not supported
+		EAFNOSUPPORT Address family not supported
+		ECONNREFUSED
+		EHOSTDOWN Host is down
+		EHOSTUNREACH Host is unreachable
+		ENETDOWN Network is down
+		EINVAL Network unreachable
+		ENETUNREACH Network unreachable
+		ENOENT No such file or directory
+		ENONET Machine is not on the network
+		ENOPROTOOPT Host is unreachable
+		ENOTDIR Not a directory
+		ETIMEDOUT No answer
+	EOF
+	# Only TCP has no port left; only TCP is prohibited, and that elsewhere.
+	for state in free assert-free; do
+		expect_injected connect:error=EADDRNOTAVAIL:when=1 1 \
+			"Port $port not free on 127.0.0.1. (Address not available)" \
+			-t 0 $at $state
+		expect_injected connect:error=EACCES:when=1 0 '' -t 0 $at $state
 	done
+	expect_injected connect:error=EADDRINUSE 1 \
+		"Port $port not bound on 127.0.0.1. (Address in use)" \
+		-t .05 $at occupied
+	expect_injected connect:error=EADDRINUSE 1 \
+		"Port $port is in use on 127.0.0.1." $at assert-free
+}
+
+# What comes later, as SO_ERROR.
+test_errors_that_come_later() {
+	trace getsockopt
+	free_port
+	while read -r error status text; do
+		case $(printf '\001\000' | od -An -tu2) in
+		*256) poke=$(printf 000000%02x $error) ;;
+		*) poke=$(printf %02x000000 $error) ;;
+		esac
+		expect_injected getsockopt:poke_exit=@arg4=$poke 1 \
+			"Port $port not bound on 127.0.0.1. ($text)" \
+			-t .05 $at occupied
+		run_injected getsockopt:poke_exit=@arg4=$poke -t 0 $at free
+		is_status $status
+	done <<-EOF
+		13 0 Host is unreachable
+		92 0 Host is unreachable
+		99 1 Address not available
+		100 0 Network is down
+		126 1 Error 126
+		101 0 Network unreachable
+		104 1 Connection reset
+		110 0 No answer
+		112 0 Host is down
+		113 0 Host is unreachable
+	EOF
+	check grep -q INJECTED calls
 }
 
 # A rule of this machine says nothing about the port.
 nstest_local_rules() {
 	ip route add prohibit 198.51.100.0/24
-	ip route add blackhole 203.0.113.0/24
-	for host in 198.51.100.1 203.0.113.1; do
-		case $host in
-		198*) reason="Permission denied" ;;
-		*) reason="Invalid argument" ;;
-		esac
-		for state in free occupied assert-free; do
-			run -t .2 "$host:9" $state
-			is_status 1
-			case $state in
-			occupied) is_err "Port 9 not bound on $host. ($reason)" ;;
-			*) is_err "Port 9 not free on $host. ($reason)" ;;
-			esac
-			[ $state = assert-free ] || took_at_least 200
-		done
+	for state in free occupied assert-free; do
+		[ $state = occupied ] && verb=bound || verb=free
+		expect 1 \
+			"Port 9 not $verb on 198.51.100.1. (Permission denied)" \
+			-t .2 198.51.100.1:9 $state
+		[ $state = assert-free ] || took_at_least 200
 	done
 	# It may be lifted.
 	start_portend -v -t 15 198.51.100.1:9 free
-	waiter=$pid
-	wait_until grep -q "Permission denied" err
+	wait_for_err "Permission denied"
 	ip route del prohibit 198.51.100.0/24
-	finish "$waiter"
-	is_status 0
+	ends 0
 }
 
 nstest_no_local_port_left() {
@@ -3339,30 +3558,23 @@ nstest_no_local_port_left() {
 		serve TCP6-LISTEN ipv6only=0
 		port=$((port + 1))
 	done
+	text="(Address not available)"
 	for host in 127.0.0.1 localhost '[::1]' 127.0.0.7; do
 		name=${host#'['}
+		name=${name%]}
 		for state in free assert-free; do
-			run -t .2 "$host:$taken" $state
-			is_status 1
-			err_has "^Port $taken not free on ${name%]}\. \(\
-Address not available\)\$"
+			expect 1 "Port $taken not free on $name. $text" \
+				-t .2 "$host:$taken" $state
 		done
-		run -t .2 "$host:$other" occupied
-		is_status 1
-		err_has "^Port $other not bound on ${name%]}\. \(\
-Address not available\)\$"
+		expect 1 "Port $other not bound on $name. $text" \
+			-t .2 "$host:$other" occupied
 		took_at_least 200
 	done
-	run find
-	is_status 1
-	is_out ''
-	is_err "No port is free."
+	expect 1 "No port is free." find
 	start_portend -v -t 15 "127.0.0.1:$taken" occupied
-	waiter=$pid
-	wait_until grep -q "not available" err
-	set_ports 32768 60999
-	finish "$waiter"
-	is_status 0
+	wait_for_err "not available"
+	set_ports 40000 60999
+	ends 0
 }
 
 # Nor is it a family that is switched off where loopback is down.
@@ -3370,12 +3582,12 @@ nstest_no_local_port_left_and_lo_is_down() {
 	silent_network
 	ip link set lo down
 	set_ports 20000 20001
-	start_portend -t 15 -c 15 192.0.2.1:9 192.0.2.1:9 occupied
+	start_portend -t 30 -c 30 192.0.2.1:9 192.0.2.1:9 occupied
 	wait_until has_taken_all
 	for state in free assert-free; do
-		run -t .3 192.0.2.1:9 $state
-		is_status 1
-		is_err "Port 9 not free on 192.0.2.1. (Address not available)"
+		expect 1 \
+			"Port 9 not free on 192.0.2.1. (Address not available)" \
+			-t .3 192.0.2.1:9 $state
 	done
 }
 
@@ -3387,77 +3599,81 @@ nstest_ipv6_is_off() {
 	echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 ||
 		skip "needs IPv6 to switch it off"
 	listen4
-	run -t 5 "localhost:$port" occupied
-	is_status 0
-	run "localhost:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
+	expect 0 '' -t 15 "localhost:$port" occupied
+	expect 1 "Port $port is in use on 127.0.0.1." "localhost:$port" \
+		assert-free
 	free_port
-	run -t 15 "localhost:$port" "[::1]:$port" free
-	is_status 0
-	took_at_most 1500
-	run "localhost:$port" assert-free
-	is_status 0
-	run -t .2 "[::1]:$port" occupied
-	is_status 1
-	err_has "^Port $port not bound on ::1\. \(Address family not supported"
+	expect 0 '' -t 60 "localhost:$port" "[::1]:$port" free
+	expect 0 '' "localhost:$port" assert-free
+	expect_like 1 "Port $port not bound on ::1\. \(Address family not\
+ supported.*" -t .2 "[::1]:$port" occupied
 	took_at_least 200
 	for reserve in '' -r; do
-		# shellcheck disable=SC2086
-		run $reserve find
-		is_status 0
-		# shellcheck disable=SC2086
-		run $reserve localhost:0 find
-		is_status 0
-		# shellcheck disable=SC2086
-		run $reserve '[::1]:0' find
-		is_status 1
-		is_out ''
-		is_err "Port 0 cannot be bound on ::1. (Address not available)"
+		for words in find "localhost:0 find"; do
+			run $reserve $words
+			is_status 0
+		done
+		expect 1 \
+			"Port 0 cannot be bound on ::1. (Address not available)" \
+			$reserve '[::1]:0' find
 	done
 }
 
+# One that was never up is unreachable, another one is silent.
 nstest_lo_is_down() {
 	free_port
 	for down in "unshare -n" ""; do
-		# One that was never up is unreachable, another one is silent.
 		[ "$down" ] || ip link set lo down
-		# shellcheck disable=SC2086
-		run_command $down $PORTEND -t 15 -c .3 \
-			"localhost:$port" "127.0.0.1:$port" "[::1]:$port" free
-		is_status 0
-		took_at_most 1500
-		# shellcheck disable=SC2086
+		run_command $down $PORTEND -t 60 -c .3 \
+			"localhost:$port" $at "[::1]:$port" free
+		gave 0 ''
 		run_command $down $PORTEND -c .3 "localhost:$port" assert-free
-		is_status 0
-		# shellcheck disable=SC2086
-		run_command $down $PORTEND -t .2 "127.0.0.1:$port" occupied
-		is_status 1
-		err_has "^Port $port not bound on 127\.0\.0\.1\. \(\
-(No answer|Network unreachable)\)\$"
-		for find in find "localhost:0 find"; do
-			# shellcheck disable=SC2086
-			run_command $down $PORTEND $find
+		gave 0 ''
+		run_command $down $PORTEND -t .2 $at occupied
+		gave_like 1 "Port $port not bound on 127\.0\.0\.1\. \(\
+(No answer|Network unreachable)\)"
+		for words in find "localhost:0 find"; do
+			run_command $down $PORTEND $words
 			is_status 0
 		done
-		# shellcheck disable=SC2086
 		run_command $down $PORTEND -r -c .3 find
-		is_status 1
-		is_out ''
-		err_has "^Port [1-9][0-9]* cannot be reserved on [0-9a-f.:]+\. \(\
-(No answer|Network unreachable)\)\$"
-		# shellcheck disable=SC2086
+		gave_like 1 "Port [1-9][0-9]* cannot be reserved on [0-9a-f.:]+\. \(\
+(No answer|Network unreachable)\)"
 		run_command $down $PORTEND -q -r -c .3 find
-		is_status 1
-		is_err ''
+		gave 1 ''
 	done
 	start_portend -v -t 15 "localhost:$port" occupied
-	waiter=$pid
-	wait_until grep -q "localhost:$port" err
+	wait_for_err "localhost:$port"
 	ip link set lo up
-	serve TCP4-LISTEN bind=127.0.0.1
-	finish "$waiter"
-	is_status 0
+	serve4
+	ends 0
+}
+
+nstest_a_listener_while_its_interface_is_down() {
+	silent_network
+	for host in 127.0.0.1 ::1 192.0.2.2; do
+		case $host in
+		*:*)
+			listen6 "bind=[$host]"
+			target=[$host]
+			;;
+		*)
+			listen4 "bind=$host"
+			target=$host
+			;;
+		esac
+		case $host in
+		*1) device=lo name=localhost ;;
+		*) device=silent name=$target ;;
+		esac
+		ip link set $device down
+		expect 1 "Port $port is in use on $host." \
+			-c .3 "$target:$port" assert-free
+		expect 1 "Port $port is in use on $host." \
+			-c .3 "$name:$port" assert-free
+		expect 0 '' -c .3 "$target:1" assert-free
+		ip link set $device up
+	done
 }
 
 nstest_a_wedged_server_on_a_low_port() {
@@ -3466,209 +3682,171 @@ nstest_a_wedged_server_on_a_low_port() {
 	port=80
 	need socat
 	serve TCP4-LISTEN backlog=1
-	filter input tcp dport 80 tcp flags syn drop
+	drop_syns 80
 	for host in 127.0.0.1 0.0.0.0 localhost; do
 		for state in free assert-free; do
-			run_as_nobody -t .2 -c .2 $host:80 $state
-			is_status 1
-			is_err "Port 80 not free on $host. (Permission denied)"
+			expect_as_nobody 1 \
+				"Port 80 not free on $host. (Permission denied)" \
+				-t .2 -c .2 $host:80 $state
 		done
 	done
-	run -t .3 -c .1 127.0.0.1:80 free
-	is_status 1
-	err_has "^Port 80 not free on 127\.0\.0\.1\. \(.*\)\$"
-	run -c .2 127.0.0.1:80 assert-free
-	is_status 1
-	is_err "Port 80 is in use on 127.0.0.1."
+	expect 1 "Port 80 not free on 127.0.0.1.\
+ (No answer, but the address is in use)" -t .3 -c .1 127.0.0.1:80 free
+	expect 1 "Port 80 is in use on 127.0.0.1." -c .2 127.0.0.1:80 \
+		assert-free
 	# Nobody is there; and somebody else's silence is not our business.
-	filter input tcp dport 81 tcp flags syn drop
-	run -c .2 127.0.0.1:81 assert-free
-	is_status 0
+	drop_syns 81
+	expect 0 '' -c .2 127.0.0.1:81 assert-free
 	took_at_least 200
-	run_as_nobody -t .2 127.0.0.1:81 free
-	is_status 1
-	is_err "Port 81 not free on 127.0.0.1. (Permission denied)"
+	expect_as_nobody 1 \
+		"Port 81 not free on 127.0.0.1. (Permission denied)" \
+		-t .2 127.0.0.1:81 free
 	silent_network
-	run_as_nobody -c .2 192.0.2.1:80 assert-free
-	is_status 0
+	expect_as_nobody 0 '' -c .2 192.0.2.1:80 assert-free
 }
 
 nstest_find_without_permission() {
 	become_nobody
 	echo 1024 >/proc/sys/net/ipv4/ip_unprivileged_port_start
-	run_as_nobody 80 find
-	is_status 1
-	is_out ''
-	is_err "Port 80 cannot be bound. (Permission denied)"
-	run_as_nobody localhost:80 find
-	is_status 1
-	is_err "Port 80 cannot be bound on localhost. (Permission denied)"
+	text="(Permission denied)"
+	expect_as_nobody 1 "Port 80 cannot be bound. $text" 80 find
+	expect_as_nobody 1 "Port 80 cannot be bound on localhost. $text" \
+		localhost:80 find
+	expect_as_nobody 1 "No port from 80 to 90 is free. $text" 80-90 find
 	run_as_nobody 1000-1024 find
-	is_status 0
-	is_out 1024
-	run_as_nobody 80-90 find
-	is_status 1
-	is_err "No port from 80 to 90 is free. (Permission denied)"
+	gave 0 '' 1024
 }
 
 # A naive loop connects to itself before long, and takes it for a server.
 nstest_a_connection_to_itself_is_nobody() {
 	need socat
 	free_port
-	# shellcheck disable=SC2102
-	for family in 4:127.0.0.1 6:[::1]; do
-		# shellcheck disable=SC2086
+	for family in 4:127.0.0.1 '6:[::1]'; do
 		[ $family = 4:127.0.0.1 ] || need_ipv6
+		host=${family#?:}
+		name=${host#'['}
 		set_ports $((port - 32)) $((port + 31))
 		tries=400
 		until socat -u OPEN:/dev/null "TCP$family:$port" 2>/dev/null; do
 			[ $((tries -= 1)) -gt 0 ] || fail "nobody is fooled"
 		done
-		host=${family#?:}
-		run -t 1 "$host:$port" occupied
-		is_status 1
-		name=${host#'['}
-		is_err "Port $port not bound on ${name%]}."
-		targets=
-		for _ in $(seq 16); do
-			targets="$targets $host:$port $host:$port $host:$port\
- $host:$port $host:$port $host:$port"
-		done
-		# shellcheck disable=SC2086
-		run $targets assert-free
-		is_status 0
-		# shellcheck disable=SC2086
-		run -t 5 $targets free
-		is_status 0
+		expect 1 "Port $port not bound on ${name%]}." \
+			-t 1 "$host:$port" occupied
+		targets=$(repeat 96 "$host:$port")
+		expect 0 '' $targets assert-free
+		expect 0 '' -t 15 $targets free
 	done
 }
 
 nstest_twenty_waiters_for_one_port() {
 	free_port
-	waiters=
-	for _ in $(seq 20); do
-		start_portend -t 15 "localhost:$port" occupied
-		waiters="$waiters $pid"
+	for state in occupied free; do
+		waiters=
+		for _ in $(seq 20); do
+			start_portend -t 15 "localhost:$port" $state
+			waiters="$waiters $waiter"
+		done
+		case $state in
+		occupied) serve4 ;;
+		free) stop "$server" ;;
+		esac
+		for waiter in $waiters; do
+			ends 0 ''
+		done
+		[ $state = free ] || accepted_none "TCP4:$at"
 	done
-	serve TCP4-LISTEN bind=127.0.0.1
-	listener=$pid
-	for waiter in $waiters; do
-		finish "$waiter"
-		is_status 0
-	done
-	connect_once "TCP4:127.0.0.1:$port"
-	check "none accepted" [ "$(accepted)" = 1 ]
-	waiters=
-	for _ in $(seq 20); do
-		start_portend -t 15 "localhost:$port" free
-		waiters="$waiters $pid"
-	done
-	stop "$listener"
-	for waiter in $waiters; do
-		finish "$waiter"
-		is_status 0
-	done
-	is_err ''
+}
+
+# Tests: process 1
+
+# children PID: prints the processes that it has started.
+children() {
+	cat "/proc/$1/task/$1/children" 2>/dev/null
+}
+
+has_child() {
+	[ "$(children "$1")" ]
+}
+
+need_process_1() {
+	native_only "process 1"
+	[ -e "/proc/$$/task/$$/children" ] || skip "needs /proc/PID/children"
+	unshare --kill-child true || skip "needs unshare --kill-child"
+	default_signals
 }
 
 # start_first CODE ARG...: portend as process 1, in a shell that executed CODE.
-# outer and first are the processes, as they are called here.
+# waiter and first are the processes, as they are called here.
 start_first() {
 	_code=$1
 	shift
-	# shellcheck disable=SC2086
-	start $signals sh -c "$_code; exec unshare -p --kill-child --mount-proc \
-		\"\$@\"" sh "$PORTEND" -v "$@" 2>err
-	outer=$pid
-	wait_until grep -q "Connection refused" err
-	first=$(children "$outer")
+	start_command $signals sh -c "$_code; exec unshare -p --kill-child \
+		--mount-proc \"\$@\"" sh "$PORTEND" -v "$@"
+	wait_for_err "Connection refused"
+	first=$(children "$waiter")
 	first=${first% }
 }
 
 nstest_signals_end_process_1() {
-	native_only "process 1"
-	need_children
-	unshare --kill-child true || skip "needs unshare --kill-child"
-	default_signals
+	need_process_1
 	free_port
-	for number in 1 2 15; do
-		start_first : "127.0.0.1:$port" occupied
+	for number in 1 2 3 10 12 15; do
+		start_first : $at occupied
 		need_signal $number
-		clock
-		begun=$time
 		kill -$number "$first"
-		finish "$outer"
-		clock
-		ms=$((time - begun))
-		is_status $((128 + number))
-		took_at_most 1500
-		start_first "trap '' $number" -t .6 "127.0.0.1:$port" occupied
+		ends $((128 + number))
+		start_first "trap '' $number" -t .6 $at occupied
 		kill -$number "$first"
-		finish "$outer"
-		is_status 1
+		ends 1
 		err_has "^Port $port not bound on 127\.0\.0\.1\.\$"
 	done
 }
 
-# A message that blocks, before the first sleep.
-nstest_signals_end_process_1_early() {
-	native_only "process 1"
-	need_children
-	unshare --kill-child true || skip "needs unshare --kill-child"
-	mkfifo pipe
-	exec 3<>pipe
-	head -c 65536 /dev/zero >pipe
-	default_signals
-	# shellcheck disable=SC2086
-	start $signals unshare -p --kill-child --mount-proc "$PORTEND" -v \
+# While a message blocks, at the end.
+nstest_signals_end_process_1_late() {
+	need_process_1
+	full_pipe
+	start $signals unshare -p --kill-child --mount-proc "$PORTEND" -t .2 \
 		/nosuch/x occupied 2>pipe
-	outer=$pid
-	wait_until has_child "$outer"
-	first=$(children "$outer")
-	wait_until is_portend_asleep "${first% }"
+	waiter=$pid
+	wait_until has_child "$waiter"
+	first=$(children "$waiter")
+	first=${first% }
+	wait_until is_writing "$first"
 	need_signal 15
 	kill -TERM "$first"
-	finish "$outer"
-	is_status 143
+	ends 143
 }
 
-# is_portend_asleep PID: no more the program that it was started by.
-is_portend_asleep() {
-	[ "$(cut -c 1-15 "/proc/$1/comm")" = \
-		"$(echo "${PORTEND##*/}" | cut -c 1-15)" ] && is_sleeping "$1"
+# is_writing PID: it is within write(2) to a pipe.
+is_writing() {
+	grep -q '^pipe_w\|anon_pipe_write' "/proc/$1/wchan"
 }
 
 nstest_command_as_process_1() {
 	native_only "process 1"
 	need unshare
 	listen4
-	run_command unshare -p -f --mount-proc "$PORTEND" -t 5 \
-		"127.0.0.1:$port" occupied -- cat /proc/self/status
+	run_command unshare -p -f --mount-proc "$PORTEND" -t 15 \
+		$at occupied -- cat /proc/self/status
 	is_status 0
-	check "process 1" grep -q "^Pid:.1\$" out
-	check "default signals" [ "$(grep -c '^Sig\(Cgt\|Blk\):.0*$' out)" = 2 ]
-	run_command unshare -p -f --mount-proc "$PORTEND" -t 5 \
-		"127.0.0.1:$port" occupied -- sh -c 'kill $$; exit 3'
+	check grep -q "^Pid:.1\$" out
+	check [ "$(grep -c '^Sig\(Cgt\|Blk\):.0*$' out)" = 2 ]
+	run_command unshare -p -f --mount-proc "$PORTEND" -t 15 \
+		$at occupied -- sh -c 'kill $$; exit 3'
 	is_status 3
 }
 
+# Tests: find in a network
+
 # nobody_gets PORT: all that is left is taken, again and again.
 nobody_gets() {
-	_zeros=
-	for _ in $(seq 10); do
-		_zeros="$_zeros 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"
-	done
 	for _prefix in "" 127.0.0.1: "[::1]:" 0.0.0.0:; do
-		_picks=
-		for _pick in $_zeros; do
-			_picks="$_picks $_prefix$_pick"
-		done
 		for _ in $(seq 20); do
-			# shellcheck disable=SC2086
-			run $_picks find
+			run $(repeat 160 "${_prefix}0") find
 			is_status 0
-			check "$_prefix 160 ports" [ "$(wc -l <out)" = 160 ]
-			check_not "$_prefix: got $1" grep -qx "$1" out
+			has_lines 160 out
+			check_not grep -qx "$1" out
 		done
 	done
 }
@@ -3685,34 +3863,21 @@ nstest_a_reserved_port_is_given_to_nobody() {
 	reserved=$(cat out)
 	nobody_gets "$reserved"
 	filter output tcp sport "$reserved" tcp dport "$taken" counter
-	filter output tcp dport "$taken" tcp flags '&' '(syn|ack) == syn' counter
-	targets=
-	for _ in $(seq 10); do
-		targets="$targets localhost:$taken localhost:$taken\
- localhost:$taken localhost:$taken localhost:$taken localhost:$taken\
- localhost:$taken localhost:$taken localhost:$taken localhost:$taken"
-	done
+	filter output tcp dport "$taken" tcp flags '&' '(syn|ack) == syn' \
+		counter
+	targets=$(repeat 500 "localhost:$taken")
 	for _ in $(seq 20); do
-		# shellcheck disable=SC2086
-		run -t 5 $targets $targets $targets $targets $targets occupied
-		is_status 0
-		check "none is accepted" [ "$(accepted)" = 0 ]
+		expect 0 '' -t 15 $targets occupied
 	done
 	# Of each target one address or both.
 	count=$(counts)
-	check "connections: $count" [ "${count#* }" -ge 10000 ]
-	check "from $reserved: $count" [ "${count% *}" = 0 ]
+	check [ "${count#* }" -ge 10000 ]
+	check [ "${count% *}" = 0 ]
 	port=$reserved
-	for type in TCP4-LISTEN TCP6-LISTEN; do
-		for bind in 1 ''; do
-			case $type$bind in
-			TCP4-LISTEN1) bind=bind=127.0.0.1 ;;
-			TCP6-LISTEN1) bind='ipv6only=1,bind=[::1]' ;;
-			esac
-			# shellcheck disable=SC2086
-			serve $type $bind
-			stop "$pid"
-		done
+	for options in "TCP4-LISTEN bind=127.0.0.1" TCP4-LISTEN TCP6-LISTEN \
+		"TCP6-LISTEN ipv6only=1,bind=[::1]"; do
+		serve $options
+		stop "$server"
 	done
 }
 
@@ -3724,9 +3889,8 @@ nstest_twenty_reservations_from_a_narrow_range() {
 		run -r localhost:0 localhost:0 find
 		is_status 0
 		sort -u ports out | sort -n >sorted
-		check "no port twice" [ "$(wc -l <sorted)" = $((count + 2)) ]
+		has_lines $((count += 2)) sorted        # no port twice
 		cp sorted ports
-		count=$((count + 2))
 	done
 }
 
@@ -3734,32 +3898,100 @@ nstest_find_on_several_addresses() {
 	resolver
 	printf '%s many\n' 127.0.0.2 127.0.0.3 ::1 >hosts
 	listen4 bind=127.0.0.3
-	listener=$pid
-	run "many:$port" find
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.3."
-	stop "$listener"
-	run "many:$port" find
-	is_status 0
-	is_out "$port"
+	expect 1 "Port $port is in use on 127.0.0.3." "many:$port" find
+	stop "$server"
+	expect_out 0 "$port" "many:$port" find
 	listen6
-	run "many:$port" find
-	is_status 1
-	is_err "Port $port is in use on ::1."
+	expect 1 "Port $port is in use on ::1." "many:$port" find
 	set_ports "$port" $((port + 3))
 	# What is free on the first address need not be so on the others.
 	for _ in $(seq 10); do
 		run many:0 many:0 many:0 find
 		is_status 0
-		check "three ports" [ "$(sort -u out | wc -l)" = 3 ]
-		check_not "and not this" grep -qx "$port" out
+		check [ "$(sort -u out | wc -l)" = 3 ]
+		check_not grep -qx "$port" out
 	done
-	run many:0 many:0 many:0 many:0 find
-	is_status 1
-	is_out ''
-	is_err "No port is free on many."
+	expect 1 "No port is free on many." many:0 many:0 many:0 many:0 find
 	run -r many:0 find
 	is_status 0
+}
+
+# An address, an interface or a name that comes late.
+nstest_find_waits_for_an_address() {
+	silent_network
+	free_port
+	start_portend -v -t 15 "192.0.2.7:$port" 192.0.2.7:0 \
+		"192.0.2.7:$port-$((port + 1))" find
+	wait_for_err "^portend: 192\.0\.2\.7:$port: Address not available\$"
+	pass_time 200
+	still_waits
+	ip addr add 192.0.2.7/24 dev silent
+	ends 0
+	has_lines 3 out
+	has_lines 3 err
+	check [ "$(head -n 1 out)" = "$port" ]
+	check [ "$(tail -n 1 out)" = "$((port + 1))" ]
+	expect 1 \
+		"Port $port cannot be bound on fe80::7%late. (No such device)" \
+		-t .1 "[fe80::7%late]:$port" find
+	start_portend -v -t 15 "[fe80::7%late]:$port" find
+	wait_for_err "No such device"
+	ip link set end name late
+	wait_for_err "Address not available"
+	ip addr add fe80::7/64 dev late nodad
+	ends 0
+	is_out "$port"
+	resolver
+	start_portend -v -t 15 "here:$port" find
+	wait_for_err "here:$port: No answer from the name server"
+	printf '192.0.2.7 here\n127.0.0.1 here\n' >hosts
+	ends 0
+	is_out "$port"
+	resolver
+	name_server
+	start_portend -v -r -t 15 "here.test:$port" find
+	wait_for_err "here.test:$port: Name does not resolve"
+	names "127.0.0.1 here.test"
+	ends 0
+	is_out "$port"
+	check is_reserved4 "$port"
+}
+
+# A find that fooled a waiter had a listener.
+nstest_find_does_not_listen() {
+	start sh -c 'while "$@" >/dev/null; do :; done' sh \
+		$PORTEND 20000-20009 20000-20009 find
+	finder=$pid
+	expect 1 "Port 20000 not bound on localhost." \
+		-t 1.5 localhost:20000 occupied
+	check is_running "$finder"
+	trace listen,accept4
+	free_port
+	for words in find "$port find" "localhost:0 0 find" "-t .1 0 find" \
+		"$port-$((port + 9)) find"; do
+		run_traced $words
+		is_status 0
+		has_lines 0 calls
+	done
+	run_traced -r find
+	check [ "$(grep -c listen calls)" = 2 ]
+}
+
+# Where the kernel keeps no TIME_WAIT.
+nstest_a_reservation_that_does_not_hold() {
+	echo 0 >/proc/sys/net/ipv4/tcp_max_tw_buckets ||
+		skip "needs tcp_max_tw_buckets"
+	free_port
+	text="(TIME_WAIT is not kept)"
+	for word in "$port" $at "localhost:$port"; do
+		expect 1 "Port $port cannot be reserved on 127.0.0.1. $text" \
+			-r "$word" find
+	done
+	expect 1 '' -q -r "$port" find
+	need_ipv6
+	expect 1 "Port $port cannot be reserved on ::1. $text" \
+		-r "[::1]:$port" find
+	expect_out 0 "$port" "$port" find
 }
 
 # The kernel offers ports of one parity first, again and again.
@@ -3776,33 +4008,15 @@ nstest_find_on_several_addresses_of_a_narrow_range() {
 	set_ports 20000 20001
 	run 127.0.0.1:0 127.0.0.2:0 find
 	is_status 0
-	check "two ports" [ "$(sort -u out | wc -l)" = 2 ]
+	check [ "$(sort -u out | wc -l)" = 2 ]
 }
 
-# A second machine at the other end of a cable, 192.0.2.2 and 2001:db8::2;
-# there runs a command in it.
-second_machine() {
-	need nsenter
-	need_iproute2
-	start unshare -n sleep 60
-	there="nsenter -t $pid -n"
-	wait_until is_elsewhere "$pid"
-	ip link add here type veth peer name there netns "$pid" ||
-		skip "needs veth"
-	ip addr add 192.0.2.1/24 dev here
-	ip addr add 2001:db8::1/64 dev here nodad 2>/dev/null
-	ip link set here up
-	$there ip addr add 192.0.2.2/24 dev there
-	$there ip addr add 2001:db8::2/64 dev there nodad 2>/dev/null
-	$there ip link set there up
-	$there ip link set lo up
-}
+# Tests: two machines
 
 nstest_what_another_machine_rejects() {
 	need nft
 	need_ipv6
 	second_machine
-	# shellcheck disable=SC2016
 	$there sh -c 'for name in ipv4/icmp_ratelimit ipv6/icmp/ratelimit; do
 		echo 0 >/proc/sys/net/$name
 	done' || skip "needs all ICMP to be sent"
@@ -3814,78 +4028,57 @@ nstest_what_another_machine_rejects() {
 			add rule inet test input tcp dport 9 reject \
 				with $reason" || skip "needs nft: $reason"
 		for state in free assert-free; do
-			run -t 9 -c 9 192.0.2.2:9 $state
-			is_status 0
-			took_at_most 4000
+			expect 0 '' -t 60 -c 60 192.0.2.2:9 $state
 		done
 		[ "$reason" = "icmpx admin-prohibited" ] ||
 			$there nft delete table inet test
 	done
-	# What ICMPv6 says of the first SYN may get lost: of the next, after 1 s.
-	run -t 9 -c 9 '[2001:db8::2]:9' free
-	is_status 0
-	took_at_most 4000
-}
-
-# A pipe that is full for a while delays what begins after the message, and is
-# no silence: the SYN is lost once, and would be answered after a second.
-nstest_a_message_that_blocks_is_not_silence() {
-	need socat
-	second_machine
-	free_port
-	# shellcheck disable=SC2086
-	start $there socat -u "TCP4-LISTEN:$port,fork" OPEN:/dev/null
-	filter output tcp dport "$port" counter drop
-	mkfifo pipe
-	exec 3<>pipe
-	head -c 65536 /dev/zero >pipe
-	start_after 'exec 2>pipe 3<&-' -v -c 2 /nosuch/x occupied \
-		"192.0.2.2:$port" free
-	waiter=$pid
-	pass_time 2300
-	check "no SYN yet" [ "$(counts)" = 0 ]
-	start sh -c 'exec cat <&3' >messages
-	wait_until has_counted 1
-	unfilter
-	wait_until grep -q "192.0.2.2:$port: Connection accepted" messages
-	check_not "free" grep -q "free after" messages
-	kill "$waiter"
+	# What ICMPv6 says of the first SYN may be lost; of the next, after 1 s.
+	expect 0 '' -t 60 -c 60 '[2001:db8::2]:9' free
 }
 
 nstest_a_probe_from_afar_leaves_no_trace() {
 	second_machine
 	free_port
 	need socat
-	# shellcheck disable=SC2086
 	start $there socat -d -d -u "TCP4-LISTEN:$port,fork" OPEN:/dev/null \
 		2>>socat.log
 	wait_until grep -q "listening on" socat.log
 	filter output tcp flags '&' '(syn|ack|rst|fin) == syn' counter
 	filter output tcp flags '&' '(syn|ack|rst|fin) == ack' counter
 	filter output tcp flags '&' 'rst == rst' counter
-	run -t 1 "192.0.2.2:$port" free
-	is_status 1
-	is_err "Port $port not free on 192.0.2.2."
-	run "192.0.2.2:$port" occupied
-	is_status 0
-	# shellcheck disable=SC2046
-	set -- $(counts)
-	check "SYN, ACK and RST: $*" \
-		[ "$1 0 $1" = "$1 $2 $3" -a "$1" -gt 19 ]
+	expect 1 "Port $port not free on 192.0.2.2." -t 1 "192.0.2.2:$port" free
+	expect 0 '' "192.0.2.2:$port" occupied
+	set -- $(counts)                # SYN, ACK, RST
+	check [ "$1 0 $1" = "$1 $2 $3" ]
+	check [ "$1" -gt 9 ]
 	for where in "" "$there"; do
 		$where cat /proc/net/tcp >sockets
-		check_not "$where: none is left" grep -q \
-			"$(printf ':%04X [^ ]* 0[^A]' "$port")" sockets
-		check_not "$where: none is left" grep -q \
-			"$(printf ':%04X 0[^A] ' "$port")" sockets
+		check_not grep "$(printf ':%04X [^ ]* 0[^A]' "$port")" sockets
+		check_not grep "$(printf ':%04X 0[^A] ' "$port")" sockets
 	done
-	connect_once "TCP4:192.0.2.2:$port"
-	check "none was accepted" [ "$(accepted)" = 1 ]
+	accepted_none "TCP4:192.0.2.2:$port"
 }
 
-is_elsewhere() {
-	[ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/$$/ns/net)" ]
+# Answers are heard after 5 ms of asking: the ACK is held back for 0.2 s, if
+# this machine does not stand still for that long.
+nstest_many_probes_from_afar_leave_no_trace() {
+	trace connect
+	second_machine
+	free_port
+	need socat
+	start $there socat -d -d -u "TCP4-LISTEN:$port,fork,backlog=1024" \
+		OPEN:/dev/null 2>>socat.log
+	wait_until grep -q "listening on" socat.log
+	# So slowly that answers come while others are asked.
+	$there tc qdisc add dev there root tbf rate 200kbit burst 2kb latency 9s
+	expect_injected connect:delay_enter=1000 0 '' \
+		-t 20 $(repeat 600 "192.0.2.2:$port") occupied
+	connect_once "TCP4:192.0.2.2:$port"
+	check [ "$(accepted)" -le 20 ]  # without that half of them
 }
+
+# Tests: other systems
 
 # In a root of portend and one static program, with neither /etc nor /proc.
 empty_root() {
@@ -3903,42 +4096,28 @@ nstest_an_empty_root() {
 	empty_root
 	listen4
 	listen_unix "$dir/root/s"
-	for target in "localhost:$port" "127.0.0.1:$port" "0.0.0.0:$port" /s; do
-		# shellcheck disable=SC2086
-		run -t 5 $target occupied -- /busybox echo reached
-		is_status 0
-		is_out reached
-		is_err ''
-		# shellcheck disable=SC2086
+	for target in "localhost:$port" $at "0.0.0.0:$port" /s; do
+		expect_out 0 reached $target occupied -- /busybox echo reached
 		run -t .1 $target free
 		is_status 1
 	done
-	run "localhost:$port" assert-free
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
-	run -t .1 "localhost:http" free
-	is_status 2
-	run "127.0.0.1:$port" find
-	is_status 1
-	is_err "Port $port is in use on 127.0.0.1."
+	expect 1 "Port $port is in use on 127.0.0.1." "localhost:$port" \
+		assert-free
+	bad "localhost:http" "no such port or service" "localhost:http" free
+	expect 1 "Port $port is in use on 127.0.0.1." $at find
 	for reserve in '' -r; do
-		# shellcheck disable=SC2086
 		run $reserve 0 localhost:0 find
 		is_status 0
-		check "two ports" [ "$(sort -u out | wc -l)" = 2 ]
+		check [ "$(sort -u out | wc -l)" = 2 ]
 	done
 	free_port
-	run -t 5 "localhost:$port" "[::1]:$port" /nosuch free
-	is_status 0
-	run -t .2 "localhost:$port" occupied
-	is_status 1
-	is_err "Port $port not bound on localhost."
-	run -t .2 "db:$port" occupied
-	is_status 1
-	err_has "^Port $port not bound on db\. \(.*\)\$"
-	run "localhost:$port" free -- nosuch
-	is_status 127
-	is_err "portend: nosuch: No such file or directory"
+	expect 0 '' -t 15 "localhost:$port" "[::1]:$port" /nosuch free
+	expect 1 "Port $port not bound on localhost." \
+		-t .2 "localhost:$port" occupied
+	expect_like 1 "Port $port not bound on db\. \(.*\)" \
+		-t .2 "db:$port" occupied
+	expect 127 "portend: nosuch: No such file or directory" \
+		"localhost:$port" free -- nosuch
 	run "localhost:$port" free -- busybox
 	is_status 127
 }
@@ -3964,8 +4143,7 @@ nstest_a_busybox_userland() {
 		command signals_end_a timeout_0 find'
 	grep '^not ok' out | sed 's/^/# /'
 	is_status 0
-	check "all is well: $(tail -n 1 out)" grep -qE \
-		'^[3-9][0-9] passed, 0 failed, [0-9]+ skipped$' out
+	check grep -qE '^[3-9][0-9] passed, 0 failed, [0-9]+ skipped$' out
 }
 
 # The runner
@@ -3999,13 +4177,15 @@ end_started() {
 	done 2>/dev/null
 }
 
-# Runs one test in this shell, which ends with it and then tells the runner.
+# run_test NAME NUMBER: runs one test in this shell, which ends with it and then
+# tells the runner.
 run_test() {
 	test=$1
 	dir=$suite/$test
-	pid='' pids=''
+	pid='' pids='' ran=none status=none ms='?'
+	next_port=$((20000 + $2 % 390 * 50))
 	read -r shell _ </proc/self/stat
-	trap 'status=$?; end_started; end_test "$status"' EXIT
+	trap '_status=$?; end_started; end_test "$_status"' EXIT
 	trap 'exit 143' TERM
 	mkdir "$dir" && cd "$dir" || exit 1
 	"$test"
@@ -4020,35 +4200,31 @@ end_test() {
 # As run_test, in namespaces of its own.
 run_in_namespace() {
 	test=$1
-	if ! unshare -n -m ip link set lo up; then
+	if [ ! "$own_network" ]; then
 		echo "needs root, unshare and ip" >"$suite/$test.skip"
 		end_test 77
 	else
-		exec unshare -n -m "$self" --in-namespace "$suite" "$test"
+		exec unshare -n -m "$self" --in-namespace "$suite" "$@"
 	fi
+}
+
+# A network namespace to start in.
+set_up_network() {
+	ip link set lo up
+	set_ports 40000 60999
 }
 
 # Starts a test.
 launch() {
+	launched=$((launched + 1))
 	(
 		exec </dev/null >"$suite/$1.log" 2>&1 9>&-
 		case $1 in
-		ns*) run_in_namespace "$1" ;;
-		*) run_test "$1" ;;
+		ns*) run_in_namespace "$1" $launched ;;
+		*) run_test "$1" $launched ;;
 		esac
 	) &
 	running="$running $1:$!"
-}
-
-# Starts a test that failed once more: beside others it may have been too slow.
-launch_again() {
-	: >"$suite/$1.again"
-	rm "$suite/$1.status"
-	mv "$suite/$1" "$suite/$1.first"
-	echo "# $1 failed, and is tried once more:"
-	grep '^#' "$suite/$1.log"
-	launch "$1"
-	under_way=$((under_way + 1))
 }
 
 # Prints the results that are there, in the order of the tests.
@@ -4057,11 +4233,6 @@ report() {
 		test=${left%% *}
 		[ -s "$suite/$test.status" ] || break
 		read -r status <"$suite/$test.status"
-		if [ "$status" != 0 ] && [ "$status" != 77 ] &&
-			[ ! -e "$suite/$test.again" ]; then
-			launch_again "$test"
-			break
-		fi
 		left=${left#* }
 		number=$((number + 1))
 		_title=$(echo "${test#*test_}" | tr _ ' ')
@@ -4111,17 +4282,28 @@ end_tests() {
 }
 
 umask 022
-if [ "${1-}" = --in-namespace ]; then
+own_network=
+case ${1-} in
+--in-namespace)
 	suite=$2
-	ip link set lo up
-	run_test "$3"
-fi
+	set_up_network
+	run_test "$3" "$4"
+	;;
+--in-network)
+	shift
+	own_network=1
+	set_up_network
+	;;
+*)
+	! unshare -n -m ip link set lo up 2>/dev/null ||
+		exec unshare -n "$0" --in-network "$@"
+	;;
+esac
 
 LC_ALL=C
 export LC_ALL
 self=$(dirname "$0")
 self=$(cd "$self" && pwd)/${0##*/}
-# shellcheck disable=SC2086
 PORTEND=$(absolute ${PORTEND:-./portend})
 PORTEND=${PORTEND% }
 export PORTEND
@@ -4130,14 +4312,13 @@ $PORTEND -V >/dev/null || {
 	exit 1
 }
 left=$(choose "$@" | tr '\n' ' ')
-passed=0 failed=0 skipped=0 number=0 running='' under_way=0
+passed=0 failed=0 skipped=0 number=0 running='' under_way=0 launched=0
 suite=$(mktemp -d "${TMPDIR:-/tmp}/portend.XXXXXX") || exit 1
 chmod 755 "$suite"
 trap 'end_tests; trap - EXIT; exit 130' INT TERM HUP
 trap end_tests EXIT
 mkfifo "$suite/done"
 exec 9<>"$suite/done"
-# shellcheck disable=SC2086
 set -- $left
 echo "1..$#"
 for name do

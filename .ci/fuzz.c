@@ -1,0 +1,112 @@
+/*
+ * What strangers write to portend, and what stands in the three files, for
+ * libFuzzer: portend.c as it is, with files that are in memory. The first byte
+ * of an input says what the rest is: an answer to a question for A or AAAA,
+ * hosts(5), resolv.conf(5) or services(5).
+ */
+
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int memory = -1;
+
+static long open_memory(long number, ...)
+{
+	(void)number;
+	lseek(memory, 0, SEEK_SET);
+	return dup(memory);
+}
+
+#define main portend_main
+#define syscall open_memory
+#include "../portend.c"
+#undef syscall
+#undef main
+
+static void fail_if(bool is_wrong)
+{
+	if (is_wrong)
+		abort();
+}
+
+static void set_file(const uint8_t *data, size_t size)
+{
+	if (memory < 0)
+		memory = memfd_create("file", MFD_CLOEXEC);
+	fail_if(memory < 0 || ftruncate(memory, 0) < 0 ||
+		pwrite(memory, data, size, 0) != (ssize_t)size);
+}
+
+/* All that is found is of the family, and no more than there is room for. */
+static void check_found(void)
+{
+	fail_if(found.count < 0 || found.count > ADDRESSES_MAX);
+	for (int i = 0; i < found.count; i++)
+		fail_if(found.list[i].family != AF_INET &&
+			found.list[i].family != AF_INET6);
+}
+
+static void read_answer(const uint8_t *data, size_t size, bool ipv6)
+{
+	struct lookup l = { .name = "db.test",
+		.questions = { { .id = 0x1234 }, { .id = 0x1234 } } };
+	unsigned char query[QUERY_MAX], *packet = malloc(size ? size : 1);
+	bool is_truncated = false;
+	int code;
+
+	/* One that ends where the packet does, for the address sanitizer. */
+	memcpy(packet, data, size);
+	code = read_reply(packet, size, query, make_query(&l, ipv6, query),
+		ipv6, &is_truncated);
+	fail_if(code < -1 || code > 15);
+	check_found();
+	free(packet);
+}
+
+static void read_resolv_conf(void)
+{
+	struct lookup l = { 0 };
+
+	do {
+		fail_if(read_configuration(l.candidate) != 0);
+		fail_if(configuration.servers < 1 ||
+			configuration.servers > SERVERS_MAX ||
+			configuration.ndots > NDOTS_MAX);
+		name_candidate(&l, "db.test");
+		fail_if(strlen(l.name) >= sizeof l.name);
+	} while (++l.candidate < l.candidates && l.candidate < 9);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	int port;
+
+	if (size == 0)
+		return 0;
+	switch (data[0] % 5) {
+	case 0:
+	case 1:
+		read_answer(data + 1, size - 1, data[0] % 5);
+		break;
+	case 2:
+		set_file(data + 1, size - 1);
+		fail_if(read_hosts("db.test") != 0);
+		check_found();
+		break;
+	case 3:
+		set_file(data + 1, size - 1);
+		read_resolv_conf();
+		break;
+	case 4:
+		set_file(data + 1, size - 1);
+		port = find_service("web");
+		fail_if(port < 0 || port > PORT_MAX + 1);
+	}
+	return 0;
+}
