@@ -58,11 +58,8 @@
 /* Constants, answers, states and data */
 
 enum {
-	EXIT_REACHED = 0,
-	EXIT_NOT_REACHED = 1,
-	EXIT_USAGE = 2,
-	EXIT_CANNOT_RUN = 126,
-	EXIT_NOT_FOUND = 127,
+	EXIT_REACHED = 0, EXIT_NOT_REACHED = 1, EXIT_USAGE = 2,
+	EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127,
 	EXIT_SIGNAL = 128,          /* and the signal's number */
 };
 
@@ -124,16 +121,9 @@ enum {
 	NO_ANSWER = 4096,
 	ACCEPTED,
 	STILL_OPEN,                 /* accepted, but not yet for TIME of -s */
-	DROPPED,
-	QUEUE_FULL,
-	MUTE,
-	BOUND,
-	NOT_KEPT,
+	DROPPED, QUEUE_FULL, MUTE, BOUND, NOT_KEPT,
 	NAME_ASKED,
-	NAME_SILENT,                /* of these four, the last is the best */
-	NAME_FAILED,
-	NAME_UNKNOWN,
-	NAME_KNOWN,
+	NAME_SILENT, NAME_FAILED, NAME_UNKNOWN, NAME_KNOWN,   /* by worth */
 	DONE,                       /* of -v: the state is reached */
 };
 
@@ -348,7 +338,6 @@ static bool write_all(int fd, const char *text, size_t length)
 {
 	struct sigaction ignore = { .sa_handler = SIG_IGN }, inherited;
 	ssize_t n;
-
 	sigaction(SIGPIPE, &ignore, &inherited);
 	while (length > 0 && (n = write(fd, text, length)) > 0) {
 		text += n;
@@ -376,7 +365,6 @@ static char *append_number(char *to, unsigned number, int base, int digits)
 {
 	char reversed[10];
 	int n = 0;
-
 	for (; number || n < digits; number /= base)
 		reversed[n++] = "0123456789abcdef"[number % base];
 	while (n)
@@ -391,7 +379,6 @@ static void say(const char *format, ...)
 {
 	char text[8 * ECHO_MAX], *end = text;
 	va_list list;
-
 	va_start(list, format);
 	for (int digits; *format; format += digits ? digits : 1) {
 		digits = strspn(format, "#");
@@ -458,7 +445,6 @@ static void *allocate(size_t size)
 	static _Alignas(8) char pool[8192];
 	static char *next = pool;
 	static size_t left = sizeof pool;
-
 	size = (size + 7) / 8 * 8;
 	if (size > left) {
 		size_t more = size > 1 << 18 ? size : 1 << 18;
@@ -481,7 +467,6 @@ static void *allocate(size_t size)
 static int64_t clock_now(void)
 {
 	struct timespec time;
-
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return (int64_t)time.tv_sec * SECOND + time.tv_nsec;
 }
@@ -577,7 +562,6 @@ static const char *address_text(const union endpoint *e)
 	static char text[INET6_ADDRSTRLEN + sizeof "%4294967295"];
 	const unsigned char *ipv4 = (const void *)&e->in.sin_addr;
 	char *end = text;
-
 	if (e->family == AF_INET) {
 		for (int i = 0; i < 4; i++)
 			end = stpcpy(append_number(end, ipv4[i], 10, 1), ".");
@@ -612,7 +596,6 @@ static bool parse_ip(const char *text, union endpoint *e, const char **zone)
 	size_t length = strcspn(text, "%");
 	const char *name = text + length, *end;
 	bool ipv6 = inet_pton(AF_INET, text, bytes) != 1;
-
 	if (ipv6 && (length >= sizeof bare || strcmp(name, "%") == 0))
 		return false;
 	if (ipv6 && inet_pton(AF_INET6, memcpy(bare, text, length), bytes) != 1)
@@ -664,7 +647,6 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 	struct address **link = &t->addresses, *a, *idle = NULL;
 	union endpoint e = *from;
 	int count = 0;
-
 	if (t->state != FIND)
 		replace_wildcard(&e);
 	for (; (a = *link); link = &a->next, count++) {
@@ -695,7 +677,6 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 static void add_both(struct target *t, bool loopback)
 {
 	union endpoint e;
-
 	set_special(&e, AF_INET, loopback);
 	add_address(t, &e);
 	set_special(&e, AF_INET6, loopback);
@@ -952,7 +933,6 @@ static void parse_address(struct target *t, bool has_brackets)
 	bool has_colon = strchr(t->host, ':');
 	const char *zone = NULL;
 	union endpoint e;
-
 	if (parse_ip(t->host, &e, &zone) && has_brackets == has_colon) {
 		bool has_zone = zone || e.in6.sin6_scope_id;
 		bad_if(e.family == AF_INET6 && !has_zone &&
@@ -1092,7 +1072,6 @@ static int read_hosts(const char *host)
 {
 	char name[HOST_MAX + 2], text[WORD_MAX + 1];
 	size_t length = strlen(strcpy(name, host));
-
 	if (name[length - 1] == '.')
 		name[length - 1] = '\0';
 	found.count = 0;
@@ -1222,7 +1201,6 @@ static int read_reply(const unsigned char *reply, size_t size,
 	const unsigned char *p = reply + query_size, *end = reply + size;
 	const unsigned type = ipv6 ? ns_t_aaaa : ns_t_a;
 	int count, wanted = ipv6 ? 16 : 4;
-
 	found.count = 0;
 	if (!query_size || size < query_size || memcmp(reply, query, 2) != 0 ||
 	    (reply[2] & 0xf8) != 0x80 || get16(reply + 4) != 1)
@@ -1321,7 +1299,6 @@ static void stream_start(struct lookup *l, struct question *q, int server)
 {
 	union endpoint peer;
 	socklen_t size = sizeof peer;
-
 	if (q->fd)
 		return;
 	q->server = server;
@@ -1347,7 +1324,6 @@ static bool take_reply(struct target *t, const unsigned char *reply,
 	unsigned char query[QUERY_MAX];
 	bool is_truncated = false;
 	int f = -1, code = -1, answer = NAME_FAILED;
-
 	while (code < 0 && ++f < 2)
 		code = read_reply(reply, size, query,
 			make_query(l, f, query), f, &is_truncated);
@@ -1377,7 +1353,6 @@ static void stream_hear(struct target *t, int f)
 {
 	struct question *q = &t->lookup.questions[f];
 	unsigned char query[2 + QUERY_MAX];
-
 	if (!q->is_sent) {
 		ssize_t n = make_query(&t->lookup, f, query + 2);
 		query[0] = n >> 8;
@@ -1460,7 +1435,6 @@ static void lookup_begin(struct target *t)
 {
 	struct lookup *l = &t->lookup;
 	uint32_t id;
-
 	if (getrandom(&id, sizeof id, GRND_NONBLOCK) != sizeof id)
 		id = loop.now ^ loop.now >> 16;
 	for (int f = 0; f < 2; f++) {
@@ -1481,7 +1455,6 @@ static void lookup_begin(struct target *t)
 static void send_questions(const struct target *t, struct lookup *l)
 {
 	unsigned char query[QUERY_MAX];
-
 	for (int f = 0; f < 2; f++) {
 		struct question *q = &l->questions[f];
 		size_t size = make_query(l, f, query);
@@ -1622,7 +1595,6 @@ static bool is_local(const union endpoint *e)
 	bool is_ipv4 = e->family == AF_INET, result = false;
 	union endpoint self;
 	socklen_t size = sizeof self;
-
 	if (is_ipv4 ? ntohl(ipv4) >> 24 == 127 : IN6_IS_ADDR_LOOPBACK(ipv6))
 		return true;
 	int fd = open_socket(e->family, SOCK_DGRAM);
@@ -1651,7 +1623,6 @@ static int try_connect_udp(const union endpoint *e)
 static int check_family(sa_family_t family, int error)
 {
 	union endpoint e;
-
 	set_special(&e, family, true);
 	e.in.sin_port = htons(NS_DEFAULTPORT);
 	if (error == EADDRNOTAVAIL && try_connect_udp(&e) == error)
@@ -1710,7 +1681,6 @@ static int probe_answer(const struct address *a)
 	socklen_t peer_size = sizeof peer, self_size = sizeof self;
 	socklen_t size = sizeof(int);
 	int error = 0;
-
 	getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &size);
 	if (error == EACCES)    /* by ICMPv6; what is local, connect(2) says */
 		return EHOSTUNREACH;
@@ -1886,14 +1856,13 @@ static int make_time_wait(int listener, const union endpoint *e)
 {
 	struct pollfd ready = { .fd = listener, .events = POLLIN };
 	int64_t left = larger(loop.deadline - clock_now(), GRACE);
-	int ms = smaller(smaller(options.connect_timeout, left) / MS + 1,
-		INT32_MAX);
+	int64_t ms = smaller(options.connect_timeout, left) / MS + 1;
 	int client = open_socket(e->family, SOCK_STREAM);
 	if (!client)
 		return errno;
 	set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
 	int error = listen(listener, 1) < 0 ? errno : connect_socket(client, e);
-	if (!error && poll(&ready, 1, ms) == 0)
+	if (!error && poll(&ready, 1, smaller(ms, INT32_MAX)) == 0)
 		error = ETIMEDOUT;
 	int accepted = error ? 0 : accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	if (accepted > 0)
@@ -2245,7 +2214,6 @@ static void catch_ends_of_process_1(void)
 	static const char numbers[] = {
 		SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 };
 	struct sigaction old, caught = { .sa_handler = on_signal };
-
 	if (getpid() != 1)
 		return;
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
@@ -2303,12 +2271,9 @@ static const struct option {
 	{ 't', "timeout", &options.timeout },
 	{ 'c', "connect-timeout", &options.connect_timeout },
 	{ 's', "stable", &options.stable },
-	{ 'r', "reserve", NULL },
-	{ 'q', "quiet", NULL },
-	{ 'v', "verbose", NULL },
-	{ 'h', "help", NULL },
-	{ 'V', "version", NULL },
-	{ '\0', "", NULL },
+	{ 'r', "reserve", NULL }, { 'q', "quiet", NULL },
+	{ 'v', "verbose", NULL }, { 'h', "help", NULL },
+	{ 'V', "version", NULL }, { '\0', "", NULL },
 };
 
 /* TIME may be the next argument. Where it begins with a letter right behind
@@ -2369,13 +2334,9 @@ static enum state parse_state(const char *word)
 }
 
 /* Each word becomes a target with its state; find alone means find 0. */
-static void parse_words(char **words, bool is_find)
+static void parse_words(char **words, char **last, bool is_find)
 {
 	struct target *t = targets, *stateless = targets;
-	char **last = NULL;
-	for (char **word = words; *word; word++)
-		if (parse_state(*word) != NO_STATE)
-			last = word;
 	for (; (argument = *words); words++) {
 		enum state state = parse_state(argument);
 		bool is_other = state != FIND && state != NO_STATE;
@@ -2405,10 +2366,14 @@ static void parse_words(char **words, bool is_find)
 static bool parse_command_line(char **words, char **command)
 {
 	const char *alone = given['h'] ? given['h'] : given['V'];
+	char **last = NULL;
 	bool is_find = false;
 	size_t count = 0;
-	for (; words[count]; count++)
-		is_find |= parse_state(words[count]) == FIND;
+	for (; words[count]; count++) {
+		enum state state = parse_state(words[count]);
+		is_find |= state == FIND;
+		last = state == NO_STATE ? last : &words[count];
+	}
 	if (alone && (*words || command))
 		die_usage(alone, "stands alone: it waits for nothing");
 	if (alone) {
@@ -2430,7 +2395,7 @@ static bool parse_command_line(char **words, char **command)
 	if (is_find && !given['t'])
 		options.timeout = 0;
 	targets = allocate(count * sizeof *targets);
-	parse_words(words, is_find);
+	parse_words(words, last, is_find);
 	return is_find;
 }
 
