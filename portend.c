@@ -15,8 +15,7 @@
  * all of them: ask what is due, for 5 ms at most; tell what has changed; sleep
  * in ppoll(2), for 100 ms at most; hear the answers, and judge. Nothing else
  * blocks, so nothing delays a deadline or another target. A table says what an
- * answer means: the strongest is that of the target. Another one says what each
- * state makes of it.
+ * answer means: the strongest counts. Another says what a state makes of it.
  *
  * A probe's socket is born quiet. With TCP_QUICKACK off the last ACK of the
  * handshake is held back for about 0.2 s, and with SO_LINGER {1, 0} any
@@ -98,9 +97,8 @@ enum {
 #define FOREVER (INT64_MAX / 4)
 #define NEVER INT64_MAX
 
-/* From the weakest to the strongest: of all that a target has asked the
- * strongest counts. HELD and ACCEPTING stand; all else may be outdone by what
- * is PENDING. */
+/* From the weakest to the strongest, which counts. HELD and ACCEPTING stand;
+ * all else may be outdone by what is PENDING. */
 enum meaning {
 	RESOLVED,                   /* a name: its addresses will tell */
 	NAMELESS,                   /* there is no such name */
@@ -259,7 +257,7 @@ struct target {
 	enum outcome outcome;
 	int low, high;              /* ports; equal but for find LOW-HIGH */
 	int found;                  /* port that find holds; 0: none */
-	int told;                   /* answer of the last line of -v */
+	int told;                   /* answer of the last line of -v; 0: none */
 	int64_t asked;              /* when find last tried; 0: never */
 	int64_t reached_at;
 	const char *given;          /* the argument; of a URL HOST:PORT */
@@ -316,11 +314,12 @@ static const char help[] = "\n"
 "TARGET  HOST:PORT, [IPv6]:PORT, SCHEME://HOST:PORT/..., or a socket's path\n"
 "STATE   occupied: a connection to HOST is accepted\n"
 "        free: none is; assert-free: one check of that, no waiting\n"
-"        find: print a port that can be bound on HOST, or on all addresses\n"
+"        find: print the lowest PORT (0: any) free on HOST or everywhere\n"
 "TIME    5 or 5s, 250ms, 1.5m, 2h, 1d\n"
-"COMMAND is what portend becomes once every TARGET has reached its STATE\n"
+"COMMAND replaces portend once every TARGET has reached its STATE\n"
 "\n"
-"  -t, --timeout TIME          give up after TIME; 0 checks once\n"
+"  -t, --timeout TIME          give up after TIME (never; find: 0); 0 checks"
+" once\n"
 "  -c, --connect-timeout TIME  no answer within TIME is silence (2 s)\n"
 "  -s, --stable TIME           a connection counts if it stays open for TIME\n"
 "  -r, --reserve               keep the port from others for a while\n"
@@ -432,6 +431,14 @@ static _Noreturn void die_usage(const char *what, const char *why)
 	_exit(EXIT_USAGE);
 }
 
+static const char *argument;        /* the one that is parsed */
+
+static void bad_if(bool is_bad, const char *why)
+{
+	if (is_bad)
+		die_usage(argument, why);
+}
+
 static void print(const char *text)
 {
 	if (!write_all(STDOUT_FILENO, text, strlen(text)))
@@ -498,7 +505,7 @@ static int64_t parse_number(const char *text, int64_t limit, const char **end)
 }
 
 /* TIME: FOREVER at most and, but for 0, 1 ns at least. */
-static int64_t parse_duration(const char *text, const char *what)
+static int64_t parse_duration(const char *text)
 {
 	static const struct {
 		char name[4];
@@ -513,8 +520,8 @@ static int64_t parse_duration(const char *text, const char *what)
 		end += 1 + count_digits(point + 1);
 	while (units[unit].ms && strcmp(end, units[unit].name) != 0)
 		unit++;
-	if (units[unit].ms == 0 || end == text)
-		die_usage(what, "not a TIME such as 5, .5, 1.5m or 250ms");
+	bad_if(units[unit].ms == 0 || end == text,
+		"not a TIME such as 5, .5, 1.5m or 250ms");
 	int64_t scale = (int64_t)units[unit].ms * MS;
 	int64_t time = parse_number(text, FOREVER / scale, NULL) * scale;
 	for (const char *p = point + 1; p < end; p++) {
@@ -547,11 +554,10 @@ static char *append_ipv6(char *to, const unsigned char *bytes)
 		if (i == first) {
 			to = stpcpy(to, i == 0 ? "::" : ":");
 			i += zeros - 1;
-			continue;
+		} else {
+			to = append_number(to, get16(bytes + 2 * i), 16, 1);
+			to = stpcpy(to, i < 7 ? ":" : "");
 		}
-		to = append_number(to, get16(bytes + 2 * i), 16, 1);
-		if (i < 7)
-			*to++ = ':';
 	}
 	return to;
 }
@@ -640,8 +646,8 @@ static socklen_t size_of(const union endpoint *e)
 }
 
 /* Lists the address; NULL without memory. One that had gone is asked anew, but
- * for silence of late. Where the target has many, one that is neither listed nor
- * under way gives way to a new one. */
+ * for silence of late. Where the target has many, one that is neither listed
+ * nor under way gives way to a new one. */
 static struct address *add_address(struct target *t, const union endpoint *from)
 {
 	struct address **link = &t->addresses, *a, *idle = NULL;
@@ -695,7 +701,6 @@ static void close_socket(int *fd)
 	*fd = 0;
 }
 
-/* Ends the look-up; the next one begins with the first candidate. */
 static void lookup_end(struct lookup *l)
 {
 	for (int i = 0; i < SERVERS_MAX; i++)
@@ -853,14 +858,6 @@ static bool is_word(const char *text, bool any_case)
 
 /* Arguments */
 
-static const char *argument;        /* the one that is parsed */
-
-static void bad_if(bool is_bad, const char *why)
-{
-	if (is_bad)
-		die_usage(argument, why);
-}
-
 /* The port that services(5) has for a name or an alias; 0 if it has none. */
 static int find_service(const char *name)
 {
@@ -922,9 +919,8 @@ static bool is_localhost(const char *host)
 	const int size = strlen("localhost");
 	int start = strlen(host) - size;
 	start -= host[start + size - 1] == '.';
-	if (start < 0 || strncasecmp(host + start, "localhost", size) != 0)
-		return false;
-	return start == 0 || host[start - 1] == '.';
+	return start >= 0 && (start == 0 || host[start - 1] == '.') &&
+	       strncasecmp(host + start, "localhost", size) == 0;
 }
 
 /* Gives the host its address, or localhost its two (RFC 6761). */
@@ -934,8 +930,7 @@ static void parse_address(struct target *t, bool has_brackets)
 	const char *zone = NULL;
 	union endpoint e;
 	if (parse_ip(t->host, &e, &zone) && has_brackets == has_colon) {
-		bool has_zone = zone || e.in6.sin6_scope_id;
-		bad_if(e.family == AF_INET6 && !has_zone &&
+		bad_if(e.family == AF_INET6 && !zone && !e.in6.sin6_scope_id &&
 			IN6_IS_ADDR_LINKLOCAL(&e.in6.sin6_addr),
 			"needs its interface: [fe80::1%eth0]:80");
 		add_address(t, &e)->zone = zone;
@@ -982,7 +977,7 @@ static const char *parse_host(struct target *t, const char *text)
 	const char *host = text + has_brackets, *end = colon - has_brackets;
 	bad_if(host >= end, "no host");
 	bad_if(!has_brackets && memchr(host, ':', end - host),
-		"an IPv6 address needs brackets: [::1]:80");
+		"more than one colon: IPv6 needs brackets, [::1]:80");
 	bad_if(end - host >= (int)sizeof t->host,
 		"a host has at most 253 bytes");
 	memcpy(t->host, host, end - host);
@@ -1055,7 +1050,6 @@ static void unlist(struct target *t, bool ipv6)
 		}
 }
 
-/* False without memory. */
 static bool list_found(struct target *t, bool ipv6)
 {
 	for (int i = 0; i < found.count; i++) {
@@ -1067,14 +1061,13 @@ static bool list_found(struct target *t, bool ipv6)
 	return true;
 }
 
-/* Has found what hosts(5) says of the host. Returns 0 or an errno. */
+/* Adds to found what hosts(5) says of the host. Returns 0 or an errno. */
 static int read_hosts(const char *host)
 {
 	char name[HOST_MAX + 2], text[WORD_MAX + 1];
 	size_t length = strlen(strcpy(name, host));
 	if (name[length - 1] == '.')
 		name[length - 1] = '\0';
-	found.count = 0;
 	file_open("/etc/hosts");
 	while (next_line()) {
 		next_word();
@@ -1089,7 +1082,6 @@ static int read_hosts(const char *host)
 }
 
 static struct {                     /* what resolv.conf(5) says */
-	uint32_t fingerprint;
 	int servers;
 	union endpoint server[SERVERS_MAX];
 	int ndots;
@@ -1134,7 +1126,6 @@ static int read_configuration(int candidate)
 	file_open("/etc/resolv.conf");
 	while (next_line())
 		read_line(candidate);
-	configuration.fingerprint = file.fingerprint;
 	configuration.servers = larger(configuration.servers, 1);
 	return file.error;
 }
@@ -1147,7 +1138,6 @@ static bool is_once(const struct target *t)
 	return t->state == ASSERT_FREE || options.timeout == 0;
 }
 
-/* The stronger answer of both families. */
 static int name_answer(const struct target *t)
 {
 	int a = t->lookup.questions[0].answer;
@@ -1195,8 +1185,7 @@ static size_t make_query(const struct lookup *l, int f, unsigned char *query)
  * they are: CNAMEs lead there. Returns the RCODE, or -1 if it is no answer to
  * this very question, or malformed; what is truncated may end anywhere. */
 static int read_reply(const unsigned char *reply, size_t size,
-	const unsigned char *query, size_t query_size, bool ipv6,
-	bool *is_truncated)
+	const unsigned char *query, size_t query_size, bool ipv6)
 {
 	const unsigned char *p = reply + query_size, *end = reply + size;
 	const unsigned type = ipv6 ? ns_t_aaaa : ns_t_a;
@@ -1208,7 +1197,7 @@ static int read_reply(const unsigned char *reply, size_t size,
 	for (size_t i = NS_HFIXEDSZ; i < query_size; i++)
 		if (tolower(reply[i]) != tolower(query[i]))
 			return -1;
-	*is_truncated = reply[2] & 2;
+	bool is_truncated = reply[2] & 2;
 	for (count = get16(reply + 6); count > 0; count--) {
 		int length = dn_skipname(p, end);
 		if (length < 0 || end - p < length + NS_RRFIXEDSZ)
@@ -1222,12 +1211,11 @@ static int read_reply(const unsigned char *reply, size_t size,
 			set_ip(&found.list[found.count++], p, ipv6);
 		p += length;
 	}
-	return count > 0 && !*is_truncated ? -1 : reply[3] & 15;
+	return count > 0 && !is_truncated ? -1 : reply[3] & 15;
 }
 
 /* The best that servers have said; NAME_ASKED while more is awaited. No address
- * counts when all have been heard, or DENIAL after the first. Silent is what was
- * so when ppoll began: the process may have been stopped. */
+ * counts when all have been heard, or DENIAL after the first. */
 static int family_answer(const struct target *t, const struct question *q)
 {
 	const struct lookup *l = &t->lookup;
@@ -1239,8 +1227,7 @@ static int family_answer(const struct target *t, const struct question *q)
 	bool is_late = loop.poll_start >= end;
 	if (q->best == NAME_UNKNOWN && !q->fd)
 		is_late = loop.now >= q->denied_at + DENIAL;
-	if (q->heard == (1 << l->servers) - 1 && !q->fd)
-		is_late = true;
+	is_late |= q->heard == (1 << l->servers) - 1 && !q->fd;
 	return is_late || q->best == NAME_KNOWN ? q->best : NAME_ASKED;
 }
 
@@ -1322,14 +1309,13 @@ static bool take_reply(struct target *t, const unsigned char *reply,
 {
 	struct lookup *l = &t->lookup;
 	unsigned char query[QUERY_MAX];
-	bool is_truncated = false;
 	int f = -1, code = -1, answer = NAME_FAILED;
 	while (code < 0 && ++f < 2)
 		code = read_reply(reply, size, query,
-			make_query(l, f, query), f, &is_truncated);
+			make_query(l, f, query), f);
 	if (code < 0 || l->questions[f].best == NAME_KNOWN)
 		return code >= 0;
-	if (is_truncated && !is_stream) {
+	if (reply[2] & 2 && !is_stream) {       /* it is truncated */
 		list_found(t, f);
 		stream_start(l, &l->questions[f], server);
 		return true;
@@ -1437,12 +1423,9 @@ static void lookup_begin(struct target *t)
 	uint32_t id;
 	if (getrandom(&id, sizeof id, GRND_NONBLOCK) != sizeof id)
 		id = loop.now ^ loop.now >> 16;
-	for (int f = 0; f < 2; f++) {
-		l->questions[f].id = id >> 16 * f;
-		l->questions[f].best = NAME_SILENT;
-		l->questions[f].heard = 0;
-	}
-	l->fingerprint = configuration.fingerprint;
+	l->questions[0].id = id;
+	l->questions[1].id = id >> 16;
+	l->fingerprint = file.fingerprint;
 	name_candidate(l, t->host);
 	l->has_failed &= l->candidate > 0;
 	l->candidate_started = loop.now;
@@ -1450,22 +1433,20 @@ static void lookup_begin(struct target *t)
 		l->started = loop.now;
 }
 
-/* Asks all servers, but not twice what a target that is asked once has heard.
+/* Asks all servers anew, or those that are not heard yet what is not known.
  * An error may be that of the packet before: hence the second try. */
-static void send_questions(const struct target *t, struct lookup *l)
+static void send_questions(struct lookup *l, bool is_anew)
 {
 	unsigned char query[QUERY_MAX];
 	for (int f = 0; f < 2; f++) {
 		struct question *q = &l->questions[f];
 		size_t size = make_query(l, f, query);
 		int failure = size ? NAME_SILENT : NAME_UNKNOWN;
-		if (is_once(t) && q->best == NAME_KNOWN)
-			continue;
-		if (!is_once(t)) {
+		if (is_anew) {
 			q->best = NAME_SILENT;
 			q->heard = 0;
 		}
-		for (int i = 0; i < l->servers; i++) {
+		for (int i = 0; q->best < NAME_KNOWN && i < l->servers; i++) {
 			int fd = size ? l->fds[i] : 0;
 			if (q->heard & 1 << i)
 				continue;
@@ -1496,19 +1477,18 @@ static int lookup_ask(struct target *t)
 	}
 	if (!error)
 		error = read_configuration(l->candidate);
-	if (!error && is_begun && l->fingerprint != configuration.fingerprint) {
+	if (!error && is_begun && l->fingerprint != file.fingerprint) {
 		lookup_end(l);
 		error = read_configuration(0);
 	}
 	bool is_new = !l->servers;
 	if (!error)
 		error = open_servers(l);
-	if (error)
-		return error;
-	if (is_new)
+	if (!error && is_new)
 		lookup_begin(t);
-	send_questions(t, l);
-	return 0;
+	if (!error)
+		send_questions(l, is_new || !is_once(t));
+	return error;
 }
 
 /* Judging */
@@ -1530,10 +1510,9 @@ static struct address *strongest(const struct target *t)
 static int target_answer(const struct target *t)
 {
 	const struct address *a = strongest(t);
-	int answer = name_answer(t);
-	if (a && meaning_of(a->answer) > meaning_of(answer))
-		answer = a->answer;
-	return answer;
+	int name = name_answer(t);
+	bool is_name = !a || meaning_of(a->answer) <= meaning_of(name);
+	return is_name ? name : a->answer;
 }
 
 /* What -s has opened is read first, or close(2) would reset it. */
@@ -1563,8 +1542,6 @@ static void judge(struct target *t)
 {
 	unsigned meaning = 1 << meaning_of(target_answer(t));
 	bool is_end = meaning & states[t->state].ended_by;
-	if (t->outcome != WAITING)
-		return;
 	if (meaning & states[t->state].reached_by)
 		t->outcome = REACHED;
 	else if (is_end || (is_once(t) && meaning != 1 << PENDING))
@@ -1625,9 +1602,8 @@ static int check_family(sa_family_t family, int error)
 	union endpoint e;
 	set_special(&e, family, true);
 	e.in.sin_port = htons(NS_DEFAULTPORT);
-	if (error == EADDRNOTAVAIL && try_connect_udp(&e) == error)
-		return EAFNOSUPPORT;
-	return error;
+	bool is_off = error == EADDRNOTAVAIL && try_connect_udp(&e) == error;
+	return is_off ? EAFNOSUPPORT : error;
 }
 
 /* If it may share, EADDRINUSE is for what listens, or would not (socket(7)).
@@ -1678,21 +1654,18 @@ static int connect_answer(const union endpoint *e, int error)
 static int probe_answer(const struct address *a)
 {
 	union endpoint peer, self;
-	socklen_t peer_size = sizeof peer, self_size = sizeof self;
-	socklen_t size = sizeof(int);
+	socklen_t size = sizeof peer, error_size = sizeof(int);
 	int error = 0;
-	getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &error_size);
 	if (error == EACCES)    /* by ICMPv6; what is local, connect(2) says */
 		return EHOSTUNREACH;
 	if (error)
 		return connect_answer(&a->endpoint, error);
-	if (getpeername(a->fd, &peer.any, &peer_size) < 0)
+	if (getpeername(a->fd, &peer.any, &size) < 0)
 		return errno == ENOTCONN ? NO_ANSWER : errno;
-	if (getsockname(a->fd, &self.any, &self_size) < 0)
+	if (getsockname(a->fd, &self.any, &size) < 0)
 		return errno;
-	/* Of the unions only what the kernel has written. */
-	if (peer.family != AF_UNIX && peer_size == self_size &&
-	    memcmp(&peer, &self, self_size) == 0)
+	if (peer.family != AF_UNIX && memcmp(&peer, &self, size) == 0)
 		return ECONNREFUSED;
 	return ACCEPTED;
 }
@@ -1765,9 +1738,8 @@ static void settle(struct target *t, struct address *a, int answer)
 
 /* find */
 
-/* Listens only in TIME_WAIT: SO_REUSEADDR gets that, but excludes nobody
- * before. IPv6 serves IPv4, but not beside 0.0.0.0. Returns BOUND or an
- * errno. */
+/* Returns BOUND or an errno. Listens only in TIME_WAIT: SO_REUSEADDR gets that,
+ * but excludes nobody before. IPv6 serves IPv4, but not beside 0.0.0.0. */
 static int bind_address(struct address *a, int port, bool is_alone)
 {
 	union endpoint *e = &a->endpoint;
@@ -1894,8 +1866,7 @@ static int hand_over(void)
 	for (struct target *t = targets; t < targets + target_count; t++) {
 		end = stpcpy(append_number(end, t->found, 10, 1), "\n");
 		for (struct address *a = t->addresses; a; a = a->next) {
-			bool is_wanted = given['r'] && a->fd;
-			int error = is_wanted ? reserve(a) : 0;
+			int error = given['r'] && a->fd ? reserve(a) : 0;
 			if (error && !given['q'])
 				say("Port # cannot be reserved on &. (&)\n",
 					t->found, address_text(&a->endpoint),
@@ -1973,8 +1944,7 @@ static int report(void)
 		if (answer != states[t->state].plain)
 			stpcpy(stpcpy(stpcpy(reason, " ("),
 				explain(answer)->text), ")");
-		if (!given['q'] &&
-		    (t->outcome == FAILED || loop.is_last) &&
+		if (!given['q'] && (t->outcome == FAILED || loop.is_last) &&
 		    (t->state != FIND || status == EXIT_REACHED))
 			say_failure(t, answer, reason);
 		status = EXIT_NOT_REACHED;
@@ -1999,9 +1969,8 @@ static bool ask_name(struct target *t)
 {
 	struct lookup *l = &t->lookup;
 	bool is_new = !l->servers && l->candidate == 0;
-	bool is_answered = meaning_of(name_answer(t)) != PENDING;
 	if (!l->is_needed || loop.is_last || loop.now < l->due ||
-	    (is_new && is_once(t) && is_answered))
+	    (is_new && is_once(t) && meaning_of(name_answer(t)) != PENDING))
 		return true;
 	if (is_hurried())
 		return false;
@@ -2073,14 +2042,11 @@ static void begin_last_check(void)
 	loop.deadline = loop.now + GRACE;
 	if (loop.patience == options.timeout)   /* what began soon is silent */
 		loop.patience -= loop.patience / 10;
-	for (struct target *t = targets; t < targets + target_count; t++) {
-		if (t->outcome != WAITING)
-			continue;
-		bool is_repeated = t->state == OCCUPIED && !options.stable;
+	for (struct target *t = targets; t < targets + target_count; t++)
 		for (struct address *a = t->addresses; a; a = a->next)
-			if (is_repeated && a->asked + LOST < loop.now)
+			if (t->state == OCCUPIED && !options.stable &&
+			    a->asked + LOST < loop.now)
 				close_probe(a);
-	}
 }
 
 /* Asks what is due, from the cursor on, until the turn is over. */
@@ -2280,31 +2246,29 @@ static const struct option {
  * that of the option, the word was rather to be a long one. */
 static void parse_option(char ***words)
 {
-	const char *word = **words, *rest = word + 1;
+	const char *rest = **words + 1;
 	bool is_long = *rest == '-';
-	const struct option *o = option_table;
+	const struct option *o;
+	argument = **words;
 	do {
 		size_t length = is_long ? strcspn(rest + 1, "=") : 1;
 		for (o = option_table; o->letter; o++)
 			if (is_long ? strncmp(o->name, rest + 1, length) == 0 &&
 			              !o->name[length] : o->letter == *rest)
 				break;
-		if (!o->letter)
-			die_usage(word, "unknown option");
-		given[(unsigned char)o->letter] = word;
-		rest = is_long ? strchr(word, '=') : rest + 1;
+		bad_if(!o->letter, "unknown option");
+		given[(unsigned char)o->letter] = argument;
+		rest = is_long ? strchr(argument, '=') : rest + 1;
 	} while (!is_long && !o->time && *rest);
-	if (!o->time && is_long && rest)
-		die_usage(word, "takes no value");
+	bad_if(!o->time && is_long && rest, "takes no value");
 	if (!o->time)
 		return;
 	const char *time = rest && *rest ? rest + is_long : *++*words;
-	if (!time)
-		die_usage(word, "no TIME after it");
-	bool is_word = time == rest && isalpha((unsigned char)*time);
-	*o->time = parse_duration(time, is_word ? word : time);
-	if (*o->time == 0 && o->letter != 't')
-		die_usage(time, "must be above 0");
+	bad_if(!time, "no TIME after it");
+	if (time != rest || !isalpha((unsigned char)*time))
+		argument = time;
+	*o->time = parse_duration(time);
+	bad_if(*o->time == 0 && o->letter != 't', "must be above 0");
 }
 
 /* Leaves the words before "--" at the beginning of argv; returns COMMAND. */
@@ -2341,7 +2305,7 @@ static void parse_words(char **words, char **last, bool is_find)
 		enum state state = parse_state(argument);
 		bool is_other = state != FIND && state != NO_STATE;
 		bad_if(last && words > last && !is_find,
-			"after the last STATE; a COMMAND goes after --");
+			"no STATE after it; a COMMAND goes after --");
 		bad_if(is_find && is_other, "no other STATE beside find");
 		bad_if(is_other && stateless == t, "no TARGET before it");
 		if (state == FIND && t == targets)
@@ -2352,10 +2316,8 @@ static void parse_words(char **words, char **last, bool is_find)
 			parse_path(t++);
 		else if (state == NO_STATE)
 			parse_target(t++);
-		for (; state != NO_STATE && stateless < t; stateless++) {
+		for (; state != NO_STATE && stateless < t; stateless++)
 			stateless->state = state;
-			stateless->told = NO_ANSWER;
-		}
 	}
 	if (stateless < t)
 		die_usage(stateless->given, "no STATE after it:"
@@ -2363,7 +2325,7 @@ static void parse_words(char **words, char **last, bool is_find)
 	target_count = t - targets;
 }
 
-static bool parse_command_line(char **words, char **command)
+static void parse_command_line(char **words, char **command)
 {
 	const char *alone = given['h'] ? given['h'] : given['V'];
 	char **last = NULL;
@@ -2375,7 +2337,7 @@ static bool parse_command_line(char **words, char **command)
 		last = state == NO_STATE ? last : &words[count];
 	}
 	if (alone && (*words || command))
-		die_usage(alone, "stands alone: it waits for nothing");
+		die_usage(alone, "only prints, so it stands alone");
 	if (alone) {
 		print(given['h'] ? synopsis : version);
 		print(given['h'] ? help : "");
@@ -2396,7 +2358,6 @@ static bool parse_command_line(char **words, char **command)
 		options.timeout = 0;
 	targets = allocate(count * sizeof *targets);
 	parse_words(words, last, is_find);
-	return is_find;
 }
 
 /* Plugs what is closed with the root directory, lest a socket gets there. */
@@ -2428,9 +2389,9 @@ int main(int argc, char **argv)
 	(void)argc;
 	plug_descriptors();
 	char **command = parse_options(argv);
-	bool is_find = parse_command_line(argv, command);
+	parse_command_line(argv, command);
 	int status = wait_for_all();
-	if (status == EXIT_REACHED && is_find)
+	if (status == EXIT_REACHED && targets->state == FIND)
 		return hand_over();
 	if (status == EXIT_REACHED && command)
 		become(command);

@@ -588,11 +588,11 @@ help="
 TARGET  HOST:PORT, [IPv6]:PORT, SCHEME://HOST:PORT/..., or a socket's path
 STATE   occupied: a connection to HOST is accepted
         free: none is; assert-free: one check of that, no waiting
-        find: print a port that can be bound on HOST, or on all addresses
+        find: print the lowest PORT (0: any) free on HOST or everywhere
 TIME    5 or 5s, 250ms, 1.5m, 2h, 1d
-COMMAND is what portend becomes once every TARGET has reached its STATE
+COMMAND replaces portend once every TARGET has reached its STATE
 
-  -t, --timeout TIME          give up after TIME; 0 checks once
+  -t, --timeout TIME          give up after TIME (never; find: 0); 0 checks once
   -c, --connect-timeout TIME  no answer within TIME is silence (2 s)
   -s, --stable TIME           a connection counts if it stays open for TIME
   -r, --reserve               keep the port from others for a while
@@ -605,7 +605,7 @@ Exit: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot be run"
 
 # What several tests want to be told.
 bad_bytes="a host has only letters, digits, - _ ."
-bad_ipv6="an IPv6 address needs brackets: [::1]:80"
+bad_ipv6="more than one colon: IPv6 needs brackets, [::1]:80"
 bad_length="a host has at most 253 bytes"
 bad_numbers="an IPv4 address is four numbers: 127.0.0.1"
 bad_path="a socket's path has at most 107 bytes"
@@ -644,10 +644,10 @@ test_help() {
 	for words in "-h db:80 occupied" "db:80 occupied -h" "-h x" \
 		"-h -- true" "-qh 80"; do
 		option=$(echo "$words" | grep -o -e '-q*h')
-		bad "$option" "stands alone: it waits for nothing" $words
+		bad "$option" "only prints, so it stands alone" $words
 	done
-	bad -V "stands alone: it waits for nothing" -V x
-	bad --version "stands alone: it waits for nothing" --version -- true
+	bad -V "only prints, so it stands alone" -V x
+	bad --version "only prints, so it stands alone" --version -- true
 	# The spelling of another tool.
 	bad -p "unknown option" -h db -p 5432 -- server
 }
@@ -844,7 +844,7 @@ test_bad_words() {
 	bad h:80 "$why" h:80 i:80 -- true
 	bad h:80 "$why" http://u:p@h:80/
 	bad 81 "$why" 81 find 81
-	why="after the last STATE; a COMMAND goes after --"
+	why="no STATE after it; a COMMAND goes after --"
 	bad k:81 "$why" h:80 free k:81
 	bad k:81 "$why" h:80 free k:81 l:82 -- true
 	bad ./server "$why" h:80 occupied ./server
@@ -1712,8 +1712,8 @@ test_stable() {
 	expect 0 '' -s .2 "localhost:$port" $at free
 	expect 0 '' -s .2 "localhost:$port" assert-free
 	expect 1 "Port $port not bound on 127.0.0.1." \
-		-s .2 -t .3 $at "127.0.0.1:$taken" occupied
-	took_at_least 300
+		-s .2 -t 1 $at "127.0.0.1:$taken" occupied
+	took_at_least 1000
 	# Not for long enough.
 	start_portend -s 1 -t 1.3 $at occupied
 	pass_time 700
@@ -1758,11 +1758,12 @@ test_stable_through_a_proxy() {
 # What was closed begins anew 100 ms after it began, and no earlier.
 test_stable_waits_for_the_next() {
 	server_of true
-	expect 1 "portend: $at: Connection closed
-Port $port not bound on 127.0.0.1. (Connection closed)" \
-		-v -s .2 -t 2 $at occupied
+	run -v -s 1.5 -t 2 $at occupied
+	is_status 1
+	check [ "$(head -n 1 err)" = "portend: $at: Connection closed" ]
+	has_lines 2 err                 # the last one may be open yet
 	count=$(accepted)
-	check [ "$count" -ge 6 ]
+	check [ "$count" -ge 3 ]
 	check [ "$count" -le 21 ]
 }
 
@@ -1791,8 +1792,8 @@ test_stable_of_sockets() {
 	wait_until [ -S c ]
 	wait_until run_reaches -s .1 -t 0 ./c free
 	expect 1 "Socket ./c not bound. (Connection closed)" \
-		-s .2 -t .3 ./c occupied
-	expect 0 '' -s .2 ./c assert-free
+		-s 2 -t 2.5 ./c occupied
+	expect 0 '' -s 5 ./c assert-free
 }
 
 run_reaches() {
@@ -1829,7 +1830,7 @@ test_stable_sees_every_end() {
 		wait_until is_served
 		expect 1 \
 			"Port $port not bound on 127.0.0.1. (Connection closed)" \
-			-s .3 -t 0 $at occupied
+			-s 5 -t 0 $at occupied
 		stop "$server"
 	done
 }
@@ -3213,14 +3214,14 @@ nstest_a_long_silence_leads_nowhere_else() {
 		server 127.0.0.1
 		half.a.test A
 		half.a.test AAAA nodata
-		back.a.test A after=6 delay=60 127.0.0.1
+		back.a.test A after=6 delay=10 127.0.0.1
 		back.a.test AAAA after=6 nodata
 		two.a.test * after=6 nxdomain
 		server 127.0.0.2
 		half.a.test *
 		back.a.test *
-		two.a.test A after=6 delay=50 127.0.0.1
-		two.a.test AAAA after=6 delay=50 nodata
+		two.a.test A after=6 delay=10 127.0.0.1
+		two.a.test AAAA after=6 delay=10 nodata
 	EOF
 	serve_zone
 	expect 1 "$(not_bound "$unanswered" half)" -t 8 "back:$port" \
@@ -3598,14 +3599,14 @@ nstest_a_large_hosts_file() {
 
 # Of a name that has hundreds of addresses each counts.
 nstest_a_long_list_in_the_hosts_file() {
-	listen4 bind=127.0.3.88
+	listen4 bind=127.0.4.1
 	own_etc
 	for i in 1 2 3; do
 		seq 200 | sed "s/.*/127.0.$i.& many/"
 	done >/etc/hosts
-	echo "127.0.3.88 many" >>/etc/hosts
+	echo "127.0.4.1 many" >>/etc/hosts
 	expect 0 '' "many:1" assert-free
-	expect 1 "Port $port is in use on 127.0.3.88." "many:$port" assert-free
+	expect 1 "Port $port is in use on 127.0.4.1." "many:$port" assert-free
 }
 
 nstest_the_services_file() {
@@ -3728,7 +3729,7 @@ nstest_one_family_fails() {
 			-c 5 "$kind-4:$taken4" assert-free
 		took_at_most 4500
 		expect 1 "Port $port not bound on $kind-4.
-Port $port not bound on $kind-6." -t .1 "$kind-4:$port" "$kind-6:$port" occupied
+Port $port not bound on $kind-6." -t .5 "$kind-4:$port" "$kind-6:$port" occupied
 		[ $kind != silent ] || continue
 		expect 0 '' -t 15 "$kind-4:$port" "$kind-6:$port" free
 		took_at_most 4500
@@ -3900,7 +3901,7 @@ nstest_a_silent_host_that_has_a_name() {
 	own_etc
 	zone <<-EOF
 		soon A delay=30 192.0.2.1
-		late A delay=2100 192.0.2.1
+		late A delay=1200 192.0.2.1
 	EOF
 	serve_zone
 	expect 1 "Port 80 not free on late. (No answer)" -t 4 -c 9 \
