@@ -12,12 +12,12 @@
  *
  * All that a target wants to know are questions: a name to be looked up, an
  * address to be connected to, an address to be bound (find). One loop serves
- * all of them: ask what is due, for 5 ms at most; tell what has changed; sleep
- * in ppoll(2), for 100 ms at most; hear the answers, and judge. Nothing else
- * blocks, so nothing delays a deadline or another target. A table says what an
- * answer means: the strongest counts. Another says what a state makes of it.
+ * all of them: ask what is due, for 5 ms or so; tell what has changed; sleep
+ * in ppoll(2), for 100 ms at most; hear the answers, and judge. Nothing else in
+ * it blocks, so nothing delays a deadline or another target. A table says what
+ * an answer means: the strongest counts. Another: what a state makes of it.
  *
- * A probe's socket is born quiet. With TCP_QUICKACK off the last ACK of the
+ * Without -s a TCP probe is quiet. With TCP_QUICKACK off the last ACK of the
  * handshake is held back for about 0.2 s, and with SO_LINGER {1, 0} any
  * close(2), that of a killed process too, sends a RST instead (tcp(7),
  * socket(7)): the server's accept(2) never sees the connection.
@@ -89,7 +89,7 @@ enum {
 	HOLD = 300 * MS,            /* of a descriptor that a probe lacks */
 	DENIAL = 100 * MS,          /* other name servers may know better */
 	LOST = 100 * MS,            /* then an answer is not on its way */
-	NAP = 100 * MS,             /* the longest sleep, and pause */
+	NAP = 100 * MS,             /* the longest sleep; see ask() */
 	SECOND = 1000 * MS,
 };
 #define NAME_PATIENCE (5 * (int64_t)SECOND)
@@ -299,7 +299,7 @@ static struct {                     /* the wait */
 static int poll_count;
 static int open_count;              /* sockets of ours */
 static int held_count;              /* of these, those that find holds */
-static struct rlimit inherited_limit;   /* rlim_max is 0 until it is raised */
+static struct rlimit inherited_limit;   /* rlim_max is 0 until it is read */
 static struct pollfd polls[OPEN_MAX];   /* each at its descriptor's number */
 static unsigned char packet[65535]; /* the last one that was received */
 
@@ -373,7 +373,7 @@ static char *append_number(char *to, unsigned number, int base, int digits)
 }
 
 /* One write(2) to standard error. % is the next argument, a text, echoed, & one
- * as it is; ## is an int, of at least two digits. */
+ * as it is; # is an int, of at least as many digits as there are #. */
 static void say(const char *format, ...)
 {
 	char text[8 * ECHO_MAX], *end = text;
@@ -619,7 +619,7 @@ static bool parse_ip(const char *text, union endpoint *e, const char **zone)
 	return true;
 }
 
-/* As connect(2) does: ip_route_output_key_hash_rcu, tcp_v6_connect. */
+/* connect(2) to a wildcard goes to loopback: this makes the address say so. */
 static void replace_wildcard(union endpoint *e)
 {
 	if (e->family == AF_INET && e->in.sin_addr.s_addr == htonl(INADDR_ANY))
@@ -645,9 +645,9 @@ static socklen_t size_of(const union endpoint *e)
 	return e->family == AF_INET6 ? sizeof e->in6 : sizeof e->un;
 }
 
-/* Lists the address; NULL without memory. One that had gone is asked anew, but
- * for silence of late. Where the target has many, one that is neither listed
- * nor under way gives way to a new one. */
+/* Lists the address; NULL without memory. One that is back has no answer yet,
+ * unless it was silent within the last minute. Where there are many, a new one
+ * takes the place of one that is neither listed nor under way. */
 static struct address *add_address(struct target *t, const union endpoint *from)
 {
 	struct address **link = &t->addresses, *a, *idle = NULL;
@@ -656,7 +656,7 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 	if (t->state != FIND)
 		replace_wildcard(&e);
 	for (; (a = *link); link = &a->next, count++) {
-		if (e.family != AF_UNIX)        /* find has tried others */
+		if (e.family != AF_UNIX)        /* find changes ports */
 			e.in.sin_port = a->endpoint.in.sin_port;
 		if (memcmp(&a->endpoint, &e, size_of(&e)) == 0) {
 			bool is_back = !a->is_listed && a->gone < loop.now;
@@ -785,7 +785,7 @@ static bool is_room_awaited(int error)
 
 static struct {
 	int fd;                     /* -1: as if it were empty */
-	int error;                  /* that tells nothing about the file */
+	int error;                  /* trouble of ours, or TIME is up */
 	int c;                      /* the next byte; -1: the end */
 	size_t next, size;          /* in data */
 	uint32_t fingerprint;       /* of what has been read: FNV-1a */
@@ -794,7 +794,7 @@ static struct {
 	unsigned char data[16384];
 } file;
 
-/* What cannot be read is like empty. musl's open(3) makes one call more. */
+/* A file that is missing is like empty. musl's open(3) adds a call. */
 static void file_open(const char *path)
 {
 	do
@@ -890,7 +890,7 @@ static int parse_port(const char *text, int lowest)
 }
 
 /* What no host can be called (RFC 1035, but _ and what is not ASCII are in
- * use). A last label that is a number, to base 16 too, was to be an address. */
+ * use). A last label that is a number, 0x1f too, was meant as an address. */
 static void check_host(const char *host)
 {
 	const char *label = host, *end = host + strlen(host);
@@ -1086,7 +1086,7 @@ static struct {                     /* what resolv.conf(5) says */
 	union endpoint server[SERVERS_MAX];
 	int ndots;
 	int domains;                /* in the search list */
-	char domain[2][WORD_MAX + 1];   /* candidate's number - 1, and that */
+	char domain[2][WORD_MAX + 1];   /* numbers candidate - 1, candidate */
 } configuration;
 
 /* Of the search list only what the candidate may need. */
@@ -1140,11 +1140,11 @@ static bool is_once(const struct target *t)
 
 static int name_answer(const struct target *t)
 {
-	int a = t->lookup.questions[0].answer;
-	int aaaa = t->lookup.questions[1].answer;
+	int ipv4 = t->lookup.questions[0].answer;
+	int ipv6 = t->lookup.questions[1].answer;
 	if (!t->lookup.is_needed)
 		return NAME_KNOWN;
-	return meaning_of(aaaa) > meaning_of(a) ? aaaa : a;
+	return meaning_of(ipv6) > meaning_of(ipv4) ? ipv6 : ipv4;
 }
 
 /* With fewer than ndots dots the search list comes first, else the name as it
@@ -1231,7 +1231,7 @@ static int family_answer(const struct target *t, const struct question *q)
 	return is_late || q->best == NAME_KNOWN ? q->best : NAME_ASKED;
 }
 
-static void take_word(struct question *q, int server, int answer)
+static void take_answer(struct question *q, int server, int answer)
 {
 	if (answer == NAME_UNKNOWN && q->best < NAME_UNKNOWN)
 		q->denied_at = loop.now;
@@ -1239,9 +1239,9 @@ static void take_word(struct question *q, int server, int answer)
 	q->heard |= 1 << server;
 }
 
-/* A candidate that has an address is the name; a family that had failed before
- * is waited for once more. Silence leads nowhere, all else to the next
- * candidate, after the last to no such name, unless a candidate has failed. */
+/* The first candidate with an address is the name; a family that was in trouble
+ * is then pending again. Silence keeps the candidate, all else leads to the
+ * next; after the last there is no such name, or a failure if one failed. */
 static void lookup_decide(struct target *t)
 {
 	struct lookup *l = &t->lookup;
@@ -1279,7 +1279,7 @@ static void lookup_decide(struct target *t)
 static void stream_end(struct question *q)
 {
 	close_socket(&q->fd);
-	take_word(q, q->server, q->has_fitted ? NAME_KNOWN : NAME_FAILED);
+	take_answer(q, q->server, q->has_fitted ? NAME_KNOWN : NAME_FAILED);
 }
 
 static void stream_start(struct lookup *l, struct question *q, int server)
@@ -1329,7 +1329,7 @@ static bool take_reply(struct target *t, const unsigned char *reply,
 	/* After silence both families are waited for anew. */
 	if (answer == NAME_KNOWN && name_answer(t) == NAME_SILENT)
 		l->candidate_started = loop.now;
-	take_word(&l->questions[f], server, answer);
+	take_answer(&l->questions[f], server, answer);
 	return true;
 }
 
@@ -1370,14 +1370,14 @@ static void lookup_hear(struct target *t)
 		ssize_t n = 0;
 		if (!polls[l->fds[i]].revents)
 			continue;
-		for (int tries = 0; n >= 0 && tries < PACKETS_MAX; tries++) {
+		for (int k = 0; n >= 0 && l->fds[i] && k < PACKETS_MAX; k++) {
 			n = recv(l->fds[i], packet, sizeof packet, 0);
 			if (n >= 0)
 				take_reply(t, packet, n, i, false);
 		}
 		if (n < 0 && errno != EAGAIN && errno != EINTR) {
-			take_word(&q[0], i, NAME_SILENT);
-			take_word(&q[1], i, NAME_SILENT);
+			take_answer(&q[0], i, NAME_SILENT);
+			take_answer(&q[1], i, NAME_SILENT);
 		}
 	}
 	for (int f = 0; f < 2; f++) {
@@ -1452,7 +1452,7 @@ static void send_questions(struct lookup *l, bool is_anew)
 				continue;
 			if (!fd || (send(fd, query, size, MSG_NOSIGNAL) < 0 &&
 			            send(fd, query, size, MSG_NOSIGNAL) < 0))
-				take_word(q, i, failure);
+				take_answer(q, i, failure);
 		}
 	}
 }
@@ -1606,7 +1606,7 @@ static int check_family(sa_family_t family, int error)
 	return is_off ? EAFNOSUPPORT : error;
 }
 
-/* If it may share, EADDRINUSE is for what listens, or would not (socket(7)).
+/* If it may share, EADDRINUSE means a listener, or one without SO_REUSEADDR.
  * IP_FREEBIND, which serves IPv6, too, gets addresses that are away for now. */
 static int try_bind(const union endpoint *e, bool may_share)
 {
@@ -1620,7 +1620,7 @@ static int try_bind(const union endpoint *e, bool may_share)
 	return error;
 }
 
-/* Where it is local silence may be a full queue, or a rule: bind(2) knows. */
+/* Silence of this machine may be a full queue or a firewall: bind(2) tells. */
 static int check_local(const union endpoint *e, int answer)
 {
 	enum meaning meaning = meaning_of(answer);
@@ -1636,7 +1636,7 @@ static int check_local(const union endpoint *e, int answer)
 
 static int connect_answer(const union endpoint *e, int error)
 {
-	if (e->family == AF_UNIX && error == EAGAIN)
+	if (e->family == AF_UNIX && error == EAGAIN)    /* queue is full */
 		return options.stable ? QUEUE_FULL : ACCEPTED;
 	if (e->family == AF_UNIX)
 		return error;
@@ -1649,8 +1649,8 @@ static int connect_answer(const union endpoint *e, int error)
 	return check_family(e->family, error);
 }
 
-/* Only getpeername(2) knows. A connection to itself, where connect(2) draws the
- * very port that it goes to, means that nobody is there. */
+/* Only getpeername(2) tells if it is connected. One to itself, where connect(2)
+ * drew the very port that it goes to, means that nobody is there. */
 static int probe_answer(const struct address *a)
 {
 	union endpoint peer, self;
@@ -1708,15 +1708,15 @@ static int probe_begin(struct address *a)
 		close_socket(&a->fd);
 		return connect_answer(e, error);
 	}
-	/* Loopback has the answer by now; else try_bind is to ignore us. */
+	/* Loopback has answered by now; else try_bind must not find us. */
 	int answer = probe_answer(a);
 	if (answer == NO_ANSWER)
 		set_option(a->fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	return answer;
 }
 
-/* With -s an acceptance is half: news only where the one before was neither
- * stable nor, just now, DROPPED. */
+/* With -s, STILL_OPEN is no news where the last answer was ACCEPTED, or was
+ * DROPPED and the new connection is younger than LOST. */
 static void settle(struct target *t, struct address *a, int answer)
 {
 	if (answer == ACCEPTED && options.stable && !a->open_since) {
@@ -1738,9 +1738,9 @@ static void settle(struct target *t, struct address *a, int answer)
 
 /* find */
 
-/* Returns BOUND or an errno. Listens only in TIME_WAIT: SO_REUSEADDR gets that,
- * but excludes nobody before. IPv6 serves IPv4, but not beside 0.0.0.0. */
-static int bind_address(struct address *a, int port, bool is_alone)
+/* Returns BOUND or an errno. A port in TIME_WAIT needs SO_REUSEADDR, and then
+ * only listen(2) keeps others off. With a HOST, :: serves IPv4, too. */
+static int bind_address(struct address *a, int port, bool has_host)
 {
 	union endpoint *e = &a->endpoint;
 	socklen_t size = sizeof *e;
@@ -1749,7 +1749,7 @@ static int bind_address(struct address *a, int port, bool is_alone)
 		return error;
 	e->in.sin_port = htons(port);
 	if (e->family == AF_INET6)
-		set_option(a->fd, IPPROTO_IPV6, IPV6_V6ONLY, !is_alone);
+		set_option(a->fd, IPPROTO_IPV6, IPV6_V6ONLY, !has_host);
 	error = bind_socket(a->fd, e);
 	if (error == EADDRINUSE && port && !given['r']) {
 		set_option(a->fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -1765,7 +1765,7 @@ static int bind_address(struct address *a, int port, bool is_alone)
 	return check_family(e->family, error);
 }
 
-/* Returns the port, for 0 one that the kernel picks; 0 if there is none. */
+/* Returns the port of the first one bound, or 0; the answers tell the rest. */
 static int bind_all(struct target *t, int port)
 {
 	int bound = 0;
@@ -1796,7 +1796,7 @@ static void find_port(struct target *t)
 	for (int i = 0; i < tries && !t->found; i++) {
 		int port = bind_all(t, t->low ? t->low + i : 0);
 		int answer = strongest(t)->answer;
-		bool is_taken = false;
+		bool is_taken = false;  /* by another target */
 		for (size_t n = 0; tries > 1 && n < target_count; n++)
 			is_taken |= targets[n].found == port ||
 				(targets[n].low == port &&
@@ -1952,9 +1952,9 @@ static int report(void)
 	return status;
 }
 
-/* Asking: each function returns false if the turn is over */
+/* Asking: each ask_... returns false if the turn is over */
 
-static bool is_hurried(void)
+static bool is_turn_over(void)
 {
 	loop.now = clock_now();
 	return loop.is_hurried = loop.now - loop.turn_start >= TURN;
@@ -1972,7 +1972,7 @@ static bool ask_name(struct target *t)
 	if (!l->is_needed || loop.is_last || loop.now < l->due ||
 	    (is_new && is_once(t) && meaning_of(name_answer(t)) != PENDING))
 		return true;
-	if (is_hurried())
+	if (is_turn_over())
 		return false;
 	bool is_full = is_new && loop.room <= 0;
 	int error = is_full ? 0 : lookup_ask(t);
@@ -2000,7 +2000,7 @@ static bool ask_address(struct target *t, struct address *a)
 	    !is_due(t, a->asked) || (loop.is_last && options.stable) ||
 	    (a->answer == DROPPED && loop.now < a->asked + NAP))
 		return true;
-	if (is_hurried())
+	if (is_turn_over())
 		return false;
 	int answer = probe_begin(a);
 	if (is_room_awaited(answer))
@@ -2015,7 +2015,7 @@ static bool ask_port(struct target *t)
 	if (t->outcome != WAITING || !is_due(t, t->asked) ||
 	    meaning_of(name_answer(t)) == PENDING || !strongest(t))
 		return true;
-	if (is_hurried())
+	if (is_turn_over())
 		return false;
 	t->asked = loop.now;
 	find_port(t);
@@ -2242,8 +2242,8 @@ static const struct option {
 	{ 'V', "version", NULL }, { '\0', "", NULL },
 };
 
-/* TIME may be the next argument. Where it begins with a letter right behind
- * that of the option, the word was rather to be a long one. */
+/* TIME may be the next argument. A letter right behind that of the option, as
+ * in -timeout, was meant for a long one: then messages quote the whole word. */
 static void parse_option(char ***words)
 {
 	const char *rest = **words + 1;
