@@ -4696,21 +4696,9 @@ test_descriptors_are_close_on_exec() {
 	check grep -q '"/", O_RDONLY|O_CLOEXEC|O_PATH' calls
 }
 
-
-test_errors_of_connect() {
-	trace connect
-	free_port
-	while read -r error text; do
-		expect_injected connect:error=$error 1 \
-			"Port $port not bound on 127.0.0.1. ($text)" \
-			-t .05 $at occupied
-		for state in free assert-free; do
-			expect_injected connect:error=$error 1 \
-				"Port $port not free on 127.0.0.1. ($text)" \
-				-t .05 $at $state
-		done
-	done <<-EOF
-		EACCES Permission denied
+# Prints the errors that say nothing of the port, with their texts.
+own_trouble() {
+	cat <<-EOF
 		EAGAIN Resource temporarily unavailable
 		EBADF Bad file descriptor
 		ECONNRESET Connection reset
@@ -4729,6 +4717,25 @@ test_errors_of_connect() {
 		EPROTOTYPE Protocol wrong type for socket
 		ETXTBSY Text file busy
 	EOF
+}
+
+test_errors_of_connect() {
+	trace connect
+	free_port
+	{
+		echo EACCES Permission denied
+		own_trouble
+	} >errors
+	while read -r error text; do
+		expect_injected connect:error=$error 1 \
+			"Port $port not bound on 127.0.0.1. ($text)" \
+			-t .05 $at occupied
+		for state in free assert-free; do
+			expect_injected connect:error=$error 1 \
+				"Port $port not free on 127.0.0.1. ($text)" \
+				-t .05 $at $state
+		done
+	done <errors
 	# These say that nobody is there.
 	while read -r error text; do
 		for state in free assert-free; do
@@ -5295,31 +5302,14 @@ test_own_trouble_with_one_address() {
 	trace connect
 	need_ipv6
 	free_port
+	own_trouble >errors
 	while read -r error text; do
 		for state in free assert-free; do
 			expect_injected connect:error=$error:when=1 1 \
 				"Port $port not free on localhost. ($text)" \
 				-t 0 "localhost:$port" $state
 		done
-	done <<-EOT
-		EAGAIN Resource temporarily unavailable
-		EBADF Bad file descriptor
-		ECONNRESET Connection reset
-		ELOOP Symbolic link loop
-		EMFILE No file descriptors available
-		ENFILE Too many open files in system
-		ENOBUFS No buffer space available
-		ENODEV No such device
-		ENOEXEC Exec format error
-		ENOKEY Error 126
-		ENOMEM Out of memory
-		ENOSPC No space left on device
-		ENOTCONN Socket not connected
-		EPERM Operation not permitted
-		EPIPE Broken pipe
-		EPROTOTYPE Protocol wrong type for socket
-		ETXTBSY Text file busy
-	EOT
+	done <errors
 }
 
 # What cannot be read for the machine's own trouble is not an empty file.
