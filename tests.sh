@@ -1715,8 +1715,8 @@ test_stable() {
 		-s .2 -t 1 $at "127.0.0.1:$taken" occupied
 	took_at_least 1000
 	# Not for long enough.
-	start_portend -s 1 -t 1.3 $at occupied
-	pass_time 700
+	start_portend -s 2 -t 3 $at occupied
+	pass_time 1200
 	serve4
 	ends 1 "Port $port not bound on 127.0.0.1. (Connection accepted)"
 }
