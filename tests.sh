@@ -3584,17 +3584,12 @@ nstest_a_large_hosts_file() {
 	seq 100000 | sed 's/.*/10.0.0.1 host&.example.test/' >/etc/hosts
 	printf '127.0.0.1 last' >>/etc/hosts
 	expect 0 '' -t 15 "last:$port" occupied
-	set -- $(seq 20 | sed 's/^/name/')
-	fastest=99999
-	for _ in $(seq 10); do
-		expect 1 "$(not_bound "$unanswered" "$@")" -t .1 \
-			$(targets "$@") occupied
-		took_at_least 100
-		[ "$ms" -ge "$fastest" ] || fastest=$ms
-		[ "$fastest" -gt 250 ] || return 0
-	done
-	shipped_only "its start takes long"
-	fail "wanted: 250 ms at most, once; not $fastest"
+	# To read it for each of them would take many seconds.
+	set -- $(seq 400 | sed 's/^/name/')
+	expect 1 "$(not_bound "$unanswered" "$@")" -t .1 $(targets "$@") \
+		occupied
+	took_at_least 100
+	took_at_most 3000
 }
 
 # Of a name that has hundreds of addresses each counts.
@@ -4056,18 +4051,12 @@ nstest_a_live_name_among_dead_ones() {
 nstest_dead_names_are_given_up_in_time() {
 	free_port
 	dead_zone
-	fastest=99999
-	for _ in $(seq 10); do
-		run -t .5 $(dead 40) "hang:$port" "live:$port" occupied
-		is_status 1
-		took_at_least 500
-		has_lines 42 err
-		check [ "$(grep -c "dead.* ($unanswered)" err)" = 40 ]
-		[ "$ms" -ge "$fastest" ] || fastest=$ms
-		[ "$fastest" -gt 600 ] || return 0
-	done
-	shipped_only "its start takes long"
-	fail "wanted: 600 ms at most, once; not $fastest"
+	run -t .5 $(dead 40) "hang:$port" "live:$port" occupied
+	is_status 1
+	took_at_least 500
+	took_at_most 4000
+	has_lines 42 err
+	check [ "$(grep -c "dead.* ($unanswered)" err)" = 40 ]
 }
 
 nstest_many_names_and_one_process() {
