@@ -3096,7 +3096,7 @@ nstest_a_long_search_list() {
 		echo "search $(seq 500 | sed 's/.*/d&.test/' | tr '\n' ' ')"
 		echo "nameserver$blanks 127.0.0.1"
 	} >/etc/resolv.conf
-	expect 0 '' -t 0 "x:$port" occupied
+	expect 0 '' -t 0 -c 30 "x:$port" occupied
 	asked 500 ' A x\.d[0-9]+\.test$'
 	printf %s "search $long a..test $(printf %070d 0).test$blanks a.test" \
 		>/etc/resolv.conf
@@ -4273,7 +4273,7 @@ nstest_forty_names_and_twelve_descriptors() {
 	name_server
 	expect_after "ulimit -n 12" 0 '' -t 15 $names occupied
 	expect_after "ulimit -n 12" 1 "Port $port is in use on 127.0.0.1." \
-		-t 10 -c .1 $names assert-free
+		-t 10 -c 1 $names assert-free
 }
 
 # Tests: networks
