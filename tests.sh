@@ -3237,6 +3237,7 @@ nstest_truncated_answers() {
 	listen4
 	own_etc
 	record=c00c00010001000000010004
+	long=$(printf '%060d.%060d.%060d.%060d.test' 1 2 3 4)
 	zone <<-EOF
 		server 127.0.0.1
 		sixty A tc ; tcp 127.0.1.1+59 127.0.0.1
@@ -3245,6 +3246,8 @@ nstest_truncated_answers() {
 		both A tc ; tcp 127.0.1.1+59 127.0.0.1
 		both AAAA tc ; tcp fd00::1+128
 		pieces A tc ; tcp chunk=1,2 127.0.1.1 127.0.0.1
+		end A tc ; tcp chunk=38,300 127.0.0.1
+		$long A tc ; tcp 127.0.0.1
 		late A tc ; tcp delay=500 127.0.0.1
 		fitted A tc 127.0.0.1
 		cut A tc 127.0.0.1 ; tcp cut=100 127.0.1.1+60
@@ -3263,7 +3266,8 @@ nstest_truncated_answers() {
 	serve_zone
 	rest="fitted cut closed slow lies another broken ends six"
 	expect 0 '' -t 0 -c 9 \
-		$(targets sixty some many both pieces late $rest) occupied
+		$(targets sixty some many both pieces end "$long" late $rest) \
+		occupied
 	# What the others are is not known before TCP has had its second.
 	free_port
 	: >questions
@@ -3275,6 +3279,9 @@ nstest_truncated_answers() {
 	since "$begun"
 	took_at_least 600
 	took_at_most 8000
+	# What is not an answer ends it before.
+	expect 0 '' -c 60 $(targets cut closed lies another broken) assert-free
+	took_at_most 4000
 	echo "nameserver 127.0.0.2" >/etc/resolv.conf
 	expect 0 '' -c 60 "refused:$port" assert-free
 	# The candidate is the name.
@@ -3810,6 +3817,28 @@ nstest_an_address_is_kept_while_the_name_server_is_dead() {
 	wait_until was_asked ' A db$' 3
 	serve4
 	ends 0
+}
+
+# A candidate that fails, and the last that denies, tell nothing of either family.
+nstest_an_address_is_kept_while_a_candidate_fails() {
+	need_ipv6
+	search_a_b
+	zone </dev/null
+	serve_zone
+	for record in "A 127.0.0.1" "AAAA ::1"; do
+		free_port
+		: >questions
+		echo "db.a.test $record" | zone
+		start_portend -v -t 15 "db:$port" occupied
+		wait_for_err "db:$port: Connection refused"
+		echo "db.a.test * servfail" | zone
+		wait_until was_asked ' A db$' 2
+		case $record in
+		*::1) serve TCP6-LISTEN "bind=[::1]" ;;
+		*) serve4 ;;
+		esac
+		ends 0
+	done
 }
 
 nstest_an_address_is_dropped_when_the_name_is_gone() {
@@ -4940,6 +4969,13 @@ nstest_a_listener_while_its_interface_is_down() {
 		expect 0 '' -c .3 "$target:1" assert-free
 		ip link set $device up
 	done
+	# They are this machine's also where no interface has them.
+	listen6 ''
+	port6=$port
+	listen4 ''
+	ip addr flush dev lo
+	expect 1 "Port $port is in use on 127.0.0.1." -c .3 $at assert-free
+	expect 1 "Port $port6 is in use on ::1." -c .3 "[::1]:$port6" assert-free
 }
 
 nstest_a_wedged_server_on_a_low_port() {
