@@ -1050,15 +1050,16 @@ static void unlist(struct target *t, bool ipv6)
 		}
 }
 
+/* False without memory for all of them: then none counts. */
 static bool list_found(struct target *t, bool ipv6)
 {
-	for (int i = 0; i < found.count; i++) {
-		struct address *a = add_address(t, &found.list[i]);
-		if (!a)
-			return false;
+	struct address *a;
+	int i = 0;
+	for (; i < found.count && (a = add_address(t, &found.list[i])); i++)
 		a->is_ipv6_answer = ipv6;
-	}
-	return true;
+	if (i < found.count)
+		unlist(t, ipv6);
+	return i == found.count;
 }
 
 /* Adds to found what hosts(5) says of the host. Returns 0 or an errno. */

@@ -901,7 +901,7 @@ test_bad_hosts() {
 		.:80 ..:80
 	bad_targets "$bad_numbers" 127.1:80 \
 		0x7f.1:80 010.0.0.1:80 2130706433:80 1.2.3.4.5:80 256.0.0.1:80 \
-		1.2.3.4.:80 h.0XfF:80 x.0:80 0:80
+		1.2.3.4.:80 h.0XfF:80 x.0:80 0:80 0x1:80
 }
 
 # Labels of 63 bytes and names of 253 are the longest (RFC 1035); a final dot is
@@ -5365,6 +5365,26 @@ nstest_files_that_cannot_be_opened() {
 	# It may pass.
 	expect_injected openat:error=ENFILE:when=1..2 0 '' -t 15 "db:$port" \
 		occupied
+}
+
+# Those addresses that still got memory are not all.
+nstest_no_memory_for_addresses() {
+	trace mmap
+	free_port
+	own_etc
+	zone <<-EOF
+		dns A 127.0.1.1+200
+		dns AAAA nodata
+	EOF
+	serve_zone
+	seq 200 | sed "s/.*/127.0.1.& hosts/" >/etc/hosts
+	for case in bound:occupied free:free free:assert-free; do
+		for name in "hosts. (Out of memory)" "dns. ($failing)"; do
+			expect_injected mmap:error=ENOMEM 1 \
+				"Port $port not ${case%:*} on $name" \
+				-t .3 "${name%%.*}:$port" "${case#*:}"
+		done
+	done
 }
 
 # A packet that is refused is as good as an answer for who asks once.
