@@ -14,8 +14,8 @@
  * address to be connected to, an address to be bound (find). One loop serves
  * all of them: ask what is due, for 5 ms or so; tell what has changed; sleep
  * in ppoll(2), for 100 ms at most; hear the answers, and judge. Nothing else in
- * it blocks, so nothing delays a deadline or another target. A table says what
- * an answer means: the strongest counts. Another: what a state makes of it.
+ * it blocks. A table says what an answer means: the strongest counts. Another:
+ * what a state makes of it.
  *
  * Without -s a TCP probe is quiet. With TCP_QUICKACK off the last ACK of the
  * handshake is held back for about 0.2 s, and with SO_LINGER {1, 0} any
@@ -24,7 +24,6 @@
  *
  * Descriptors 0 to 2 are never ours (a 0 is none). What is changed of signals
  * is changed back, or to a handler, which execve(2) resets.
- *
  * Everywhere t is a target, l its look-up, q one of the two questions of that,
  * f its family (0: A, 1: AAAA), a an address of t, and e where that is.
  *
@@ -67,8 +66,7 @@ enum {
 	DRAIN_MAX = 64,             /* reads before a connection is closed */
 	ECHO_MAX = 255,             /* bytes of an argument in a message */
 	FRESH_MAX = 100,            /* new look-ups at once: see FRESH */
-	HOST_MAX = 253,             /* RFC 1035, without a final dot */
-	LABEL_MAX = 63,
+	HOST_MAX = 253, LABEL_MAX = 63, /* RFC 1035, without a final dot */
 	NDOTS_MAX = 15,             /* as resolv.conf(5) has it */
 	OPEN_MAX = 8192,            /* above all descriptors of ours */
 	PACKETS_MAX = 16,           /* of a name server, at once */
@@ -116,18 +114,15 @@ enum meaning {
 
 /* An answer is an errno or one of these, which are above all errnos. */
 enum {
-	NO_ANSWER = 4096,
-	ACCEPTED,
+	NO_ANSWER = 4096, ACCEPTED,
 	STILL_OPEN,                 /* accepted, but not yet for TIME of -s */
-	DROPPED, QUEUE_FULL, MUTE, BOUND, NOT_KEPT,
-	NAME_ASKED,
+	DROPPED, QUEUE_FULL, MUTE, BOUND, NOT_KEPT, NAME_ASKED,
 	NAME_SILENT, NAME_FAILED, NAME_UNKNOWN, NAME_KNOWN,   /* by worth */
 	DONE,                       /* of -v: the state is reached */
 };
 
 /* Errors read as musl's strerror(3) has them, which would be 2.5 KB. */
 static char unknown_error[] = "Error 4294967295";
-
 static const struct answer {
 	uint16_t answer;
 	uint16_t meaning;
@@ -155,6 +150,7 @@ static const struct answer {
 	{ ENETUNREACH, UNREACHABLE, "Network unreachable" },
 	{ ENOENT, UNREACHABLE, "No such file or directory" },
 	{ ENONET, UNREACHABLE, "Machine is not on the network" },
+	{ ENOPROTOOPT, UNREACHABLE, "Host is unreachable" },    /* by ICMP */
 	{ ENOTDIR, UNREACHABLE, "Not a directory" },
 	{ ETIMEDOUT, SILENT, "No answer" },
 	{ EACCES, UNTOLD, "Permission denied" },
@@ -162,6 +158,7 @@ static const struct answer {
 	{ EAGAIN, UNTOLD, "Resource temporarily unavailable" },
 	{ EBADF, UNTOLD, "Bad file descriptor" },
 	{ ECONNRESET, UNTOLD, "Connection reset" },
+	{ EFBIG, UNTOLD, "File too large" },
 	{ EINVAL, UNTOLD, "Invalid argument" },
 	{ ELOOP, UNTOLD, "Symbolic link loop" },
 	{ EMFILE, UNTOLD, "No file descriptors available" },
@@ -180,7 +177,6 @@ static const struct answer {
 };
 
 enum state { OCCUPIED, FREE, ASSERT_FREE, FIND, NO_STATE };
-
 static const struct {
 	char name[12];
 	char wanted[6];             /* what a port is not, if it fails */
@@ -232,7 +228,8 @@ struct question {                   /* for the addresses of a family */
 	int fd;                     /* of TCP, if UDP's answer is truncated */
 	int server;                 /* that is asked by it */
 	bool is_sent;
-	bool has_fitted;            /* the truncated answer had addresses */
+	bool has_fitted;            /* a truncated answer had addresses */
+	uint8_t truncated;          /* set of servers to be asked by TCP */
 	int64_t give_up;
 	size_t size;                /* of what has come of the reply */
 	unsigned char *reply;
@@ -275,7 +272,6 @@ static struct {
 	int64_t connect_timeout;
 	int64_t stable;             /* 0: not wanted */
 } options = { .timeout = FOREVER, .connect_timeout = 2 * (int64_t)SECOND };
-
 static const char *given[128];      /* the argument that has the letter */
 
 static struct {                     /* the wait */
@@ -295,7 +291,6 @@ static struct {                     /* the wait */
 	bool is_last;               /* TIME is up: this is the last check */
 	bool is_ended;              /* a target is: that ends the wait */
 } loop = { .deadline = NEVER, .room = FRESH_MAX };
-
 static int poll_count;
 static int open_count;              /* sockets of ours */
 static int held_count;              /* of these, those that find holds */
@@ -303,7 +298,6 @@ static struct rlimit inherited_limit;   /* rlim_max is 0 until it is read */
 static struct pollfd polls[OPEN_MAX];   /* each at its descriptor's number */
 static unsigned char packet[65535]; /* the last one that was received */
 
-static const char version[] = "portend 2.0\n";
 static const char synopsis[] =
 	"usage: portend [-qv] [-t TIME] [-c TIME] [-s TIME] TARGET... STATE\n"
 	"               [TARGET... STATE]... [-- COMMAND [ARG]...]\n"
@@ -332,17 +326,19 @@ static const char help[] = "\n"
 
 /* Messages */
 
-/* True if all is written. SIGPIPE is ignored: EPIPE is an error like others. */
+/* True if all is written; EPIPE and EFBIG are errors like others, no signal. */
 static bool write_all(int fd, const char *text, size_t length)
 {
-	struct sigaction ignore = { .sa_handler = SIG_IGN }, inherited;
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, pipe, size;
 	ssize_t n;
-	sigaction(SIGPIPE, &ignore, &inherited);
+	sigaction(SIGPIPE, &ignore, &pipe);
+	sigaction(SIGXFSZ, &ignore, &size);
 	while (length > 0 && (n = write(fd, text, length)) > 0) {
 		text += n;
 		length -= n;
 	}
-	sigaction(SIGPIPE, &inherited, NULL);   /* succeeds: errno stays */
+	sigaction(SIGPIPE, &pipe, NULL);        /* succeeds: errno stays */
+	sigaction(SIGXFSZ, &size, NULL);
 	return length == 0;
 }
 
@@ -528,7 +524,7 @@ static int64_t parse_duration(const char *text)
 		scale /= 10;
 		time += (*p - '0') * scale;
 	}
-	bool is_zero = !strpbrk(text, "123456789");
+	bool is_zero = !text[strcspn(text, "123456789")];
 	return time == 0 && !is_zero ? 1 : smaller(time, FOREVER);
 }
 
@@ -602,9 +598,8 @@ static bool parse_ip(const char *text, union endpoint *e, const char **zone)
 	size_t length = strcspn(text, "%");
 	const char *name = text + length, *end;
 	bool ipv6 = inet_pton(AF_INET, text, bytes) != 1;
-	if (ipv6 && (length >= sizeof bare || strcmp(name, "%") == 0))
-		return false;
-	if (ipv6 && inet_pton(AF_INET6, memcpy(bare, text, length), bytes) != 1)
+	if (ipv6 && (length >= sizeof bare || strcmp(name, "%") == 0 ||
+	    inet_pton(AF_INET6, memcpy(bare, text, length), bytes) != 1))
 		return false;
 	set_ip(e, bytes, ipv6);
 	if (e->family != AF_INET6 || *name == '\0')
@@ -739,10 +734,9 @@ static bool give_way(int64_t age)
 /* After a call that was to make a descriptor: true if it may work now. */
 static bool has_made_room(int64_t age)
 {
-	if (errno != EMFILE)
-		return false;
-	bool has_made = raise_limit() || give_way(age);
-	errno = EMFILE;
+	int error = errno;
+	bool has_made = error == EMFILE && (raise_limit() || give_way(age));
+	errno = error;
 	return has_made;
 }
 
@@ -763,11 +757,18 @@ static int open_socket(int family, int type)
 	return larger(fd, 0);
 }
 
-/* Returns 0 or an errno; a connection that is under way is no error. */
+/* Returns 0 or an errno; a connection that is under way is no error. While an
+ * address of ours is tentative the source may be ::1, which no one answers. */
 static int connect_socket(int fd, const union endpoint *e)
 {
-	bool has_failed = connect(fd, &e->any, size_of(e)) < 0;
-	return has_failed && errno != EINPROGRESS ? errno : 0;
+	union endpoint self;
+	socklen_t size = sizeof self;
+	if (connect(fd, &e->any, size_of(e)) < 0 && errno != EINPROGRESS)
+		return errno;
+	if (e->family != AF_INET6 || IN6_IS_ADDR_LOOPBACK(&e->in6.sin6_addr))
+		return 0;
+	getsockname(fd, &self.any, &size);      /* cannot fail */
+	return IN6_IS_ADDR_LOOPBACK(&self.in6.sin6_addr) ? EADDRNOTAVAIL : 0;
 }
 
 static int bind_socket(int fd, const union endpoint *e)
@@ -874,6 +875,8 @@ static int find_service(const char *name)
 		if (is_it && is_tcp && port == 0 && number <= PORT_MAX)
 			port = number;
 	}
+	if (file.error)                 /* that is no bad usage */
+		die(EXIT_NOT_REACHED, "/etc/services", file.error);
 	return port;
 }
 
@@ -1223,9 +1226,8 @@ static int family_answer(const struct target *t, const struct question *q)
 	int64_t end = l->candidate_started + NAME_PATIENCE;
 	if (is_once(t))
 		end = smaller(end, l->started + options.connect_timeout);
-	if (loop.is_last)
-		end = smaller(end, loop.deadline - GRACE);
-	bool is_late = loop.poll_start >= end;
+	bool is_late = loop.poll_start >=
+		(loop.is_last ? loop.deadline - GRACE : end);
 	if (q->best == NAME_UNKNOWN && !q->fd)
 		is_late = loop.now >= q->denied_at + DENIAL;
 	is_late |= q->heard == (1 << l->servers) - 1 && !q->fd;
@@ -1240,9 +1242,10 @@ static void take_answer(struct question *q, int server, int answer)
 	q->heard |= 1 << server;
 }
 
-/* The first candidate with an address is the name; a family that was in trouble
- * is then pending again. Silence keeps the candidate, all else leads to the
- * next; after the last there is no such name, or a failure if one failed. */
+/* The first candidate with an address is the name; after trouble with both
+ * families the other is pending again. Silence is asked again, all else leads
+ * to the next; after the last there is no such name, or failure if one failed.
+ * Then sockets are made anew: routes and our own addresses may have changed. */
 static void lookup_decide(struct target *t)
 {
 	struct lookup *l = &t->lookup;
@@ -1250,14 +1253,14 @@ static void lookup_decide(struct target *t)
 	int answer[2] = { family_answer(t, &q[0]), family_answer(t, &q[1]) };
 	int best = larger(answer[0], answer[1]), next = l->candidate + 1;
 	int worst = smaller(answer[0], answer[1]);
-	bool has_none = worst > NAME_SILENT && best < NAME_KNOWN;
+	bool was_lost = larger(q[0].answer, q[1].answer) < NAME_UNKNOWN;
 	if (!l->servers || (best < NAME_KNOWN && worst == NAME_ASKED))
 		return;
-	if (worst > NAME_SILENT)
+	if (worst > NAME_ASKED)
 		lookup_end(l);
-	else if (best < NAME_KNOWN)
+	if (worst == NAME_SILENT && best < NAME_KNOWN) {
 		answer[0] = answer[1] = NAME_SILENT;
-	if (has_none) {
+	} else if (best < NAME_KNOWN) {
 		l->has_failed |= worst < NAME_UNKNOWN;
 		if (next < l->candidates) {
 			l->candidate = next;
@@ -1270,8 +1273,8 @@ static void lookup_decide(struct target *t)
 	for (int f = 0; f < 2; f++) {
 		if (answer[f] == NAME_UNKNOWN)
 			unlist(t, f);
-		if (answer[f] != NAME_ASKED ||
-		    meaning_of(q[f].answer) == NAME_TROUBLE)
+		if (answer[f] == NAME_SILENT ? q[f].answer != NAME_KNOWN
+		    : answer[f] != NAME_ASKED || was_lost)
 			q[f].answer = answer[f];
 	}
 }
@@ -1283,20 +1286,18 @@ static void stream_end(struct question *q)
 	take_answer(q, q->server, q->has_fitted ? NAME_KNOWN : NAME_FAILED);
 }
 
-static void stream_start(struct lookup *l, struct question *q, int server)
+static void stream_start(struct lookup *l, struct question *q)
 {
 	union endpoint peer;
 	socklen_t size = sizeof peer;
-	if (q->fd)
-		return;
-	q->server = server;
-	q->has_fitted = found.count > 0;
+	q->server = ffs(q->truncated) - 1;
+	q->truncated &= q->truncated - 1;
 	q->is_sent = false;
 	q->size = 0;
 	q->give_up = loop.now + SECOND;
 	if (!q->reply)
 		q->reply = allocate(STREAM_MAX);
-	getpeername(l->fds[server], &peer.any, &size);  /* cannot fail */
+	getpeername(l->fds[q->server], &peer.any, &size);  /* cannot fail */
 	if (q->reply)
 		q->fd = open_socket(peer.family, SOCK_STREAM);
 	/* To make room this very look-up may have given way. */
@@ -1314,11 +1315,14 @@ static bool take_reply(struct target *t, const unsigned char *reply,
 	while (code < 0 && ++f < 2)
 		code = read_reply(reply, size, query,
 			make_query(l, f, query), f);
-	if (code < 0 || l->questions[f].best == NAME_KNOWN)
-		return code >= 0;
+	if (code < 0)
+		return false;
+	struct question *q = &l->questions[f];
+	if (q->best == NAME_KNOWN)
+		return true;
 	if (reply[2] & 2 && !is_stream) {       /* it is truncated */
-		list_found(t, f);
-		stream_start(l, &l->questions[f], server);
+		q->has_fitted |= list_found(t, f) && found.count > 0;
+		q->truncated |= 1 << server;
 		return true;
 	}
 	if (code == ns_r_noerror && found.count > 0) {
@@ -1327,10 +1331,7 @@ static bool take_reply(struct target *t, const unsigned char *reply,
 	} else if (code == ns_r_noerror || code == ns_r_nxdomain) {
 		answer = NAME_UNKNOWN;
 	}
-	/* After silence both families are waited for anew. */
-	if (answer == NAME_KNOWN && name_answer(t) == NAME_SILENT)
-		l->candidate_started = loop.now;
-	take_answer(&l->questions[f], server, answer);
+	take_answer(q, server, answer);
 	return true;
 }
 
@@ -1369,9 +1370,8 @@ static void lookup_hear(struct target *t)
 	struct question *q = l->questions;
 	for (int i = 0; i < l->servers; i++) {
 		ssize_t n = 0;
-		if (!polls[l->fds[i]].revents)
-			continue;
-		for (int k = 0; n >= 0 && l->fds[i] && k < PACKETS_MAX; k++) {
+		for (int k = 0; n >= 0 && polls[l->fds[i]].revents &&
+		     k < PACKETS_MAX; k++) {
 			n = recv(l->fds[i], packet, sizeof packet, 0);
 			if (n >= 0)
 				take_reply(t, packet, n, i, false);
@@ -1386,6 +1386,8 @@ static void lookup_hear(struct target *t)
 			stream_hear(t, f);
 		else if (q[f].fd && loop.now >= q[f].give_up)
 			stream_end(&q[f]);
+		while (l->servers && q[f].truncated && !q[f].fd)
+			stream_start(l, &q[f]);
 	}
 	lookup_decide(t);
 }
@@ -1434,25 +1436,28 @@ static void lookup_begin(struct target *t)
 		l->started = loop.now;
 }
 
-/* Asks all servers anew, or those that are not heard yet what is not known.
- * An error may be that of the packet before: hence the second try. */
-static void send_questions(struct lookup *l, bool is_anew)
+/* Asks all servers or, in one check and while a denial waits for others, those
+ * not heard yet. An error may be that of the packet before: hence two tries. */
+static void send_questions(struct target *t, bool is_new)
 {
+	struct lookup *l = &t->lookup;
 	unsigned char query[QUERY_MAX];
 	for (int f = 0; f < 2; f++) {
 		struct question *q = &l->questions[f];
 		size_t size = make_query(l, f, query);
 		int failure = size ? NAME_SILENT : NAME_UNKNOWN;
-		if (is_anew) {
+		if (is_new)
+			q->truncated = q->has_fitted = false;
+		if (is_new || (!is_once(t) && (q->best != NAME_UNKNOWN ||
+		               loop.now >= q->denied_at + DENIAL))) {
 			q->best = NAME_SILENT;
 			q->heard = 0;
 		}
 		for (int i = 0; q->best < NAME_KNOWN && i < l->servers; i++) {
 			int fd = size ? l->fds[i] : 0;
-			if (q->heard & 1 << i)
-				continue;
-			if (!fd || (send(fd, query, size, MSG_NOSIGNAL) < 0 &&
-			            send(fd, query, size, MSG_NOSIGNAL) < 0))
+			if (!(q->heard & 1 << i) && (!fd ||
+			    (send(fd, query, size, MSG_NOSIGNAL) < 0 &&
+			     send(fd, query, size, MSG_NOSIGNAL) < 0)))
 				take_answer(q, i, failure);
 		}
 	}
@@ -1488,7 +1493,7 @@ static int lookup_ask(struct target *t)
 	if (!error && is_new)
 		lookup_begin(t);
 	if (!error)
-		send_questions(l, is_new || !is_once(t));
+		send_questions(t, is_new);
 	return error;
 }
 
@@ -1643,8 +1648,6 @@ static int connect_answer(const union endpoint *e, int error)
 		return error;
 	if (error == EINVAL)            /* blackhole; link-local, no zone */
 		return ENETUNREACH;
-	if (error == ENOPROTOOPT)       /* ICMP's protocol unreachable */
-		return EHOSTUNREACH;
 	if (error == EACCES)            /* prohibited here, or by ICMPv6 */
 		return try_connect_udp(e) ? error : EHOSTUNREACH;
 	return check_family(e->family, error);
@@ -1660,6 +1663,8 @@ static int probe_answer(const struct address *a)
 	getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &error_size);
 	if (error == EACCES)    /* by ICMPv6; what is local, connect(2) says */
 		return EHOSTUNREACH;
+	if (options.stable && (error == ECONNRESET || error == EPIPE))
+		return DROPPED;         /* so it had been accepted */
 	if (error)
 		return connect_answer(&a->endpoint, error);
 	if (getpeername(a->fd, &peer.any, &size) < 0)
@@ -1711,7 +1716,7 @@ static int probe_begin(struct address *a)
 	}
 	/* Loopback has answered by now; else try_bind must not find us. */
 	int answer = probe_answer(a);
-	if (answer == NO_ANSWER)
+	if (answer == NO_ANSWER || options.stable)
 		set_option(a->fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	return answer;
 }
@@ -1848,26 +1853,24 @@ static int make_time_wait(int listener, const union endpoint *e)
 
 /* Reserves the port that the address holds, of a wildcard on loopback, and lets
  * go of it. NOT_KEPT: anybody could have it (net.ipv4.tcp_max_tw_buckets). */
-static int reserve(struct address *a)
+static int reserve(const struct target *t, struct address *a)
 {
 	union endpoint *e = &a->endpoint;
 	replace_wildcard(e);
 	int error = check_family(e->family, make_time_wait(a->fd, e));
 	close_socket(&a->fd);
 	if (error)
-		return error == EAFNOSUPPORT ? 0 : error;
+		return error == EAFNOSUPPORT && !*t->host ? 0 : error;
 	return try_bind(e, false) ? 0 : NOT_KEPT;
 }
 
 static int hand_over(void)
 {
-	char *text = allocate(target_count * sizeof "65535\n"), *end = text;
-	if (!text)
-		die(EXIT_NOT_REACHED, "memory", ENOMEM);
+	char text[OPEN_MAX * sizeof "65535\n"], *end = text;
 	for (struct target *t = targets; t < targets + target_count; t++) {
 		end = stpcpy(append_number(end, t->found, 10, 1), "\n");
 		for (struct address *a = t->addresses; a; a = a->next) {
-			int error = given['r'] && a->fd ? reserve(a) : 0;
+			int error = given['r'] && a->fd ? reserve(t, a) : 0;
 			if (error && !given['q'])
 				say("Port # cannot be reserved on &. (&)\n",
 					t->found, address_text(&a->endpoint),
@@ -1907,7 +1910,7 @@ static void tell(bool all)
 	}
 }
 
-static void say_failure(const struct target *t, int answer, const char *reason)
+static void say_failure(const struct target *t, int answer, const char *why)
 {
 	const char *host = t->host, *on = *host ? " on " : "";
 	const char *wanted = states[t->state].wanted;
@@ -1916,21 +1919,20 @@ static void say_failure(const struct target *t, int answer, const char *reason)
 		(is_find || t->state == ASSERT_FREE);
 	if (t->low < t->high)
 		say("No port from # to # is free&%.&\n", t->low, t->high, on,
-			host, reason);
+			host, why);
 	else if (is_find && !is_in_use)
-		say("Port % cannot be bound&%.&\n", t->service, on, host,
-			reason);
+		say("Port % cannot be bound&%.&\n", t->service, on, host, why);
 	else if (is_find && t->low == 0)
 		say("No port is free&%.\n", on, host);
 	else if (is_unix && is_in_use)
 		say("Socket % is in use.\n", t->service);
 	else if (is_unix)
-		say("Socket % not &.&\n", t->service, wanted, reason);
+		say("Socket % not &.&\n", t->service, wanted, why);
 	else if (is_in_use)
 		say("Port % is in use on &.\n", t->service,
 			address_text(&strongest(t)->endpoint));
 	else
-		say("Port % not & on %.&\n", t->service, wanted, host, reason);
+		say("Port % not & on %.&\n", t->service, wanted, host, why);
 }
 
 /* Where another one ended the wait nothing can be said of those that waited. */
@@ -2096,7 +2098,7 @@ static void wake_at(int64_t time)
 		loop.wake = smaller(loop.wake, time);
 }
 
-static void watch_lookup(const struct target *t, const struct lookup *l)
+static void watch_lookup(const struct lookup *l)
 {
 	for (int i = 0; i < l->servers; i++)
 		watch(l->fds[i], POLLIN);
@@ -2105,13 +2107,10 @@ static void watch_lookup(const struct target *t, const struct lookup *l)
 		watch(q->fd, q->is_sent ? POLLIN : POLLOUT);
 		wake_at(q->denied_at + DENIAL);
 	}
-	if (l->servers && loop.now < l->started + FRESH) {
-		loop.room--;
-		wake_at(l->started + FRESH);
-	}
+	loop.room -= l->servers && loop.now < l->started + FRESH;
+	wake_at(l->started + FRESH);
 	wake_at(l->due);
-	if (is_once(t))
-		wake_at(l->started + options.connect_timeout);
+	wake_at(l->started + options.connect_timeout);
 }
 
 static void watch_address(const struct target *t, const struct address *a)
@@ -2138,7 +2137,7 @@ static void nap(void)
 		if (t->outcome != WAITING)
 			continue;
 		if (t->lookup.is_needed)
-			watch_lookup(t, &t->lookup);
+			watch_lookup(&t->lookup);
 		for (struct address *a = t->addresses; a; a = a->next)
 			watch_address(t, a);
 	}
@@ -2150,10 +2149,11 @@ static void nap(void)
 	loop.now = clock_now();
 }
 
-/* Silent is what was so when ppoll began: the process may have been stopped. */
+/* Silent is what was so when ppoll began: the process may have been stopped.
+ * Probes are urgent, and names have a turn: the rest is there the next time. */
 static void hear(struct target *t)
 {
-	if (t->lookup.servers) {
+	if (t->lookup.servers && clock_now() < loop.now + TURN) {
 		lookup_hear(t);
 		judge(t);
 	}
@@ -2217,9 +2217,9 @@ static int wait_for_all(void)
 	while (!is_over()) {
 		tell(false);
 		nap();
+		/* From anywhere on, lest the first are all that is heard. */
 		for (size_t i = 0; i < target_count && !loop.is_ended; i++)
-			if (targets[i].outcome == WAITING)
-				hear(&targets[i]);
+			hear(&targets[(loop.now + i) % target_count]);
 		ask();
 	}
 	for (struct target *t = targets; t < targets + target_count; t++)
@@ -2273,10 +2273,10 @@ static void parse_option(char ***words)
 }
 
 /* Leaves the words before "--" at the beginning of argv; returns COMMAND. */
-static char **parse_options(char **argv)
+static char **parse_options(int argc, char **argv)
 {
 	char **words = argv, **command = NULL;
-	for (char **next = argv + 1; *next && !command; next++) {
+	for (char **next = argv + 1; next < argv + argc && !command; next++) {
 		if (strcmp(*next, "--") == 0)
 			command = next + 1;
 		else if (**next == '-' && (*next)[1])
@@ -2301,14 +2301,13 @@ static enum state parse_state(const char *word)
 /* Each word becomes a target with its state; find alone means find 0. */
 static void parse_words(char **words, char **last, bool is_find)
 {
-	struct target *t = targets, *stateless = targets;
+	struct target *t = targets, *bare = targets;
 	for (; (argument = *words); words++) {
 		enum state state = parse_state(argument);
-		bool is_other = state != FIND && state != NO_STATE;
 		bad_if(last && words > last && !is_find,
 			"no STATE after it; a COMMAND goes after --");
-		bad_if(is_find && is_other, "no other STATE beside find");
-		bad_if(is_other && stateless == t, "no TARGET before it");
+		bad_if(is_find && state != FIND && state != NO_STATE,
+			"no other STATE beside find");
 		if (state == FIND && t == targets)
 			parse_range(t++, "0");
 		else if (state == NO_STATE && is_find)
@@ -2317,11 +2316,12 @@ static void parse_words(char **words, char **last, bool is_find)
 			parse_path(t++);
 		else if (state == NO_STATE)
 			parse_target(t++);
-		for (; state != NO_STATE && stateless < t; stateless++)
-			stateless->state = state;
+		bad_if(state != NO_STATE && bare == t, "no TARGET before it");
+		for (; state != NO_STATE && bare < t; bare++)
+			bare->state = state;
 	}
-	if (stateless < t)
-		die_usage(stateless->given, "no STATE after it:"
+	if (bare < t)
+		die_usage(bare->given, "no STATE after it:"
 			" occupied, free, assert-free, find");
 	target_count = t - targets;
 }
@@ -2340,7 +2340,7 @@ static void parse_command_line(char **words, char **command)
 	if (alone && (*words || command))
 		die_usage(alone, "only prints, so it stands alone");
 	if (alone) {
-		print(given['h'] ? synopsis : version);
+		print(given['h'] ? synopsis : "portend 2.0\n");
 		print(given['h'] ? help : "");
 		_exit(EXIT_REACHED);
 	}
@@ -2380,16 +2380,16 @@ static _Noreturn void become(char **command)
 {
 	if (inherited_limit.rlim_max)
 		prlimit(0, RLIMIT_NOFILE, &inherited_limit, NULL);
-	execvp(command[0], command);
-	die(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, command[0],
-		errno);
+	execvp(*command, command);
+	/* ENOTDIR is what the last word of PATH gave, if COMMAND has no /. */
+	int why = errno == ENOTDIR && !strchr(*command, '/') ? ENOENT : errno;
+	die(why == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, *command, why);
 }
 
 int main(int argc, char **argv)
 {
-	(void)argc;
 	plug_descriptors();
-	char **command = parse_options(argv);
+	char **command = parse_options(argc, argv);
 	parse_command_line(argv, command);
 	int status = wait_for_all();
 	if (status == EXIT_REACHED && targets->state == FIND)

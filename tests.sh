@@ -852,6 +852,8 @@ test_bad_words() {
 	bad server "$why" h:80 occupied server k:81
 	bad occupied "no TARGET before it" occupied
 	bad free "no TARGET before it" h:80 occupied free
+	bad find "no TARGET before it" find find
+	bad find "no TARGET before it" 80 find find
 	bad assert-free "no TARGET before it" -t 1 assert-free
 	bad -- "no COMMAND after it" h:80 free --
 	bad -- "no COMMAND after it" --
@@ -1358,6 +1360,17 @@ test_output_that_cannot_be_written() {
 		"portend: standard output: No space left on device" find
 }
 
+# As where a log has its greatest size: that is no reason to be killed.
+test_output_to_a_file_that_may_not_grow() {
+	free_port
+	head -c 4096 /dev/zero >large
+	expect_after 'ulimit -f 1; exec >>large' 1 \
+		"portend: standard output: File too large" find
+	run_after 'ulimit -f 1; exec 2>>large' -v $at free -- echo ran
+	is_status 0
+	is_out ran
+}
+
 # write(2) may take a part only.
 test_output_in_parts() {
 	trace write
@@ -1835,6 +1848,31 @@ test_stable_sees_every_end() {
 	done
 }
 
+test_stable_of_a_server_that_resets_at_once() {
+	need python3
+	free_port
+	start python3 -c "
+import socket
+import struct
+server = socket.socket()
+server.bind(('127.0.0.1', $port))
+server.listen(99)
+while True:
+    client = server.accept()[0]
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                      struct.pack('ii', 1, 0))
+    client.close()"
+	server=$pid
+	wait_until is_served
+	for _ in $(seq 20); do
+		expect 0 '' -s .02 -t 0 $at free
+		expect 0 '' -s .02 $at assert-free
+		expect 1 \
+			"Port $port not bound on 127.0.0.1. (Connection closed)" \
+			-s .02 -t 0 $at occupied
+	done
+}
+
 # Tests: time
 
 # Not once does it sleep before it tells.
@@ -2113,7 +2151,7 @@ test_command_has_the_same_signals() {
 	taken=$port
 	free_port
 	for code in : "trap '' TERM HUP" "trap '' PIPE CHLD INT" \
-		"trap '' USR1" \
+		"trap '' USR1 XFSZ" \
 		"trap '' QUIT USR2"; do
 		for signals in "$defaults" "$blocks"; do
 			start_command $signals sh -c "$code
@@ -2231,6 +2269,10 @@ test_command_that_cannot_be_run() {
 		"portend: nosuch-in-path: No such file or directory" \
 		$at free -- nosuch-in-path
 	: >file
+	expect_after "PATH=/usr/bin:/bin:$dir/file" 127 \
+		"portend: nosuch-in-path: No such file or directory" \
+		$at free -- nosuch-in-path
+	expect 126 "portend: ./file/x: Not a directory" $at free -- ./file/x
 	expect 126 "portend: ./file: Permission denied" $at free -- ./file
 	expect 126 "portend: $dir: Permission denied" $at free -- "$dir"
 	expect 0 '' $at free -- true
@@ -2797,6 +2839,24 @@ nstest_a_denial_waits_100_ms_for_other_name_servers() {
 		"silent:$port" free
 }
 
+# Just before the question is sent again the first denies.
+nstest_a_late_denial_waits_100_ms_for_other_name_servers() {
+	listen4
+	own_etc "nameserver 127.0.0.1" "nameserver 127.0.0.2" "search a.test"
+	zone <<-EOF
+		server 127.0.0.1
+		* * delay=960 nxdomain
+		db * delay=20 127.0.0.1
+		server 127.0.0.2
+		* *
+	EOF
+	serve_zone
+	expect 1 "Port $port not free on no. ($unknown)" -t 20 "no:$port" free
+	took_at_most 6000
+	expect 0 '' -t 20 "db:$port" occupied
+	took_at_most 4500
+}
+
 # Each failure of the first; 127.0.0.2 refuses packets, as nobody is there.
 nstest_a_name_server_that_fails_leaves_the_others() {
 	listen4
@@ -2913,6 +2973,20 @@ nstest_a_name_server_that_becomes_reachable() {
 		serve_zone
 		ends 0
 	done
+}
+
+# As where a route or an address of ours has changed, or a rule that translates
+# addresses: what an old socket sends never arrives.
+nstest_a_look_up_that_keeps_silent_gets_new_sockets() {
+	listen4
+	own_etc
+	echo "* *" | zone
+	serve_zone
+	start_portend -t 20 "db:$port" occupied
+	wait_until was_asked ' A db$'
+	filter input udp sport "$(sed -n 1p questions | cut -d ' ' -f 4)" drop
+	echo "* A 127.0.0.1" | zone
+	ends 0
 }
 
 nstest_a_resolv_conf_that_changes_is_followed() {
@@ -3292,6 +3366,24 @@ nstest_truncated_answers() {
 	asked 0 b.test
 }
 
+# Each server that has truncated its answer is asked by TCP, until one answers.
+nstest_truncated_answers_of_several_name_servers() {
+	listen4
+	own_etc
+	seq 3 | sed 's/^/nameserver 127.0.0./' >/etc/resolv.conf
+	zone <<-EOF
+		server 127.0.0.1
+		x A tc ; tcp delay=50 servfail
+		server 127.0.0.2
+		x A delay=10 tc ; tcp delay=50 refused
+		server 127.0.0.3
+		x A delay=20 tc ; tcp 127.0.0.1
+	EOF
+	serve_zone
+	expect 0 '' -t 8 "x:$port" occupied
+	asked 1 ' 127\.0\.0\.3 tcp '
+}
+
 # Nothing has fitted, and TCP gives nothing: that is no denial.
 nstest_a_truncated_answer_without_an_address() {
 	free_port
@@ -3615,6 +3707,13 @@ nstest_a_long_list_in_the_hosts_file() {
 	expect 1 "Port $port is in use on 127.0.4.1." "many:$port" assert-free
 }
 
+test_services_that_cannot_be_read() {
+	trace openat
+	expect_injected openat:error=ENFILE 1 \
+		"portend: /etc/services: Too many open files in system" \
+		-t 5 127.0.0.1:http occupied
+}
+
 nstest_the_services_file() {
 	listen4
 	own_etc
@@ -3760,6 +3859,26 @@ Port $port not bound on $kind-6." -t .5 "$kind-4:$port" "$kind-6:$port" occupied
 }
 
 # Tests: addresses that change
+
+# The silence of a family is paid for once: then what is freed is free at once.
+nstest_a_family_that_keeps_silent_is_waited_for_once() {
+	listen4
+	own_etc
+	zone <<-EOF
+		x A delay=30 127.0.0.1
+		x AAAA
+	EOF
+	serve_zone
+	start_portend -v -t 30 "x:$port" free
+	pass_time 6300
+	still_waits
+	clock
+	begun=$time
+	stop "$server"
+	ends 0
+	since "$begun"
+	took_at_most 2000
+}
 
 nstest_a_name_that_appears_late() {
 	listen4
@@ -4127,6 +4246,18 @@ nstest_many_names_and_many_name_servers() {
 	for limit in 4096 300; do
 		expect_after "ulimit -n $limit" 0 '' -q -t 9 "$@"
 	done
+}
+
+# What there is to read of a thousand long answers holds up no end.
+nstest_many_names_and_many_addresses() {
+	free_port
+	own_etc
+	echo "* A delay=1600 127.0.1.1+1023" | zone
+	serve_zone
+	run -q -t 2 $(seq 1000 | sed "s/.*/name&:$port/") occupied
+	is_status 1
+	took_at_least 2000
+	took_at_most 2700
 }
 
 # The last of four is the one that answers.
@@ -4506,6 +4637,10 @@ nstest_a_tentative_address() {
 		'[fe80::9%one]:9' assert-free
 	expect 1 "Port 9 not bound on fe80::9%one. $text" \
 		-t .1 '[fe80::9%one]:9' occupied
+	# The kernel would take ::1 for the source, and nobody could answer.
+	ip addr add 2001:db8::2/64 dev one
+	expect 1 "Port 9 not free on 2001:db8::9. $text" -c 9 \
+		'[2001:db8::9]:9' assert-free
 	check is_tentative one
 	expect 0 '' -t 15 '[fe80::9%one]:9' free
 	check_not is_tentative one
@@ -4560,6 +4695,13 @@ nstest_probes_do_not_hold_a_port() {
 			$state
 		expect 0 '' -c .3 $(seq 40000 40099 | sed 's/^/[::1]:/') $state
 	done
+	# Nor do the connections of -s.
+	listen4
+	set_ports 40126 40127
+	unfilter
+	filter input tcp dport 40126-40127 tcp flags '&' '(syn|ack)' == syn drop
+	expect 0 '' -c .3 -s 1 $at occupied \
+		127.0.0.1:40126 127.0.0.1:40127 assert-free
 }
 
 # The last check is a fresh one: the second SYN, which was lost when less than
@@ -4912,6 +5054,8 @@ nstest_ipv6_is_off() {
 			"Port 0 cannot be bound on ::1. (Address not available)" \
 			$reserve '[::1]:0' find
 	done
+	expect_like 1 "Port [1-9][0-9]* cannot be reserved on ::1\. \(Address\
+ family not supported.*" -r '[::]:0' find
 }
 
 # One that was never up is unreachable, another one is silent.
