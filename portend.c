@@ -59,9 +59,6 @@ enum {
 	EXIT_REACHED = 0, EXIT_NOT_REACHED = 1, EXIT_USAGE = 2,
 	EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127,
 	EXIT_SIGNAL = 128,          /* and the signal's number */
-};
-
-enum {
 	ADDRESSES_MAX = 1024,       /* taken from one answer */
 	DRAIN_MAX = 64,             /* reads before a connection is closed */
 	ECHO_MAX = 255,             /* bytes of an argument in a message */
@@ -76,10 +73,8 @@ enum {
 	SERVERS_MAX = 8,            /* name servers that are asked */
 	STREAM_MAX = 2 + 65535,     /* an answer by TCP */
 	WORD_MAX = 255,             /* bytes of a word in a file */
-};
 
-/* Times are in nanoseconds, in an int64_t; twice FOREVER still fits. */
-enum {
+	/* Times are in nanoseconds, in an int64_t; twice FOREVER still fits. */
 	MS = 1000000,
 	TURN = 5 * MS,              /* of asking, before answers are heard */
 	GRACE = 20 * MS,            /* for the answers of the last check */
@@ -91,7 +86,6 @@ enum {
 	SECOND = 1000 * MS,
 };
 #define NAME_PATIENCE (5 * (int64_t)SECOND)
-#define MINUTE (60 * (int64_t)SECOND)
 #define FOREVER (INT64_MAX / 4)
 #define NEVER INT64_MAX
 
@@ -158,7 +152,7 @@ static const struct answer {
 	{ EAGAIN, UNTOLD, "Resource temporarily unavailable" },
 	{ EBADF, UNTOLD, "Bad file descriptor" },
 	{ ECONNRESET, UNTOLD, "Connection reset" },
-	{ EFBIG, UNTOLD, "File too large" },
+	{ EFBIG, UNTOLD, "File too large" }, { EPIPE, UNTOLD, "Broken pipe" },
 	{ EINVAL, UNTOLD, "Invalid argument" },
 	{ ELOOP, UNTOLD, "Symbolic link loop" },
 	{ EMFILE, UNTOLD, "No file descriptors available" },
@@ -170,7 +164,6 @@ static const struct answer {
 	{ ENOSPC, UNTOLD, "No space left on device" },
 	{ ENOTCONN, UNTOLD, "Socket not connected" },
 	{ EPERM, UNTOLD, "Operation not permitted" },
-	{ EPIPE, UNTOLD, "Broken pipe" },
 	{ EPROTOTYPE, UNTOLD, "Protocol wrong type for socket" },
 	{ ETXTBSY, UNTOLD, "Text file busy" },
 	{ 0, UNTOLD, unknown_error },   /* the end */
@@ -310,8 +303,7 @@ static const char help[] = "\n"
 "        free: none is; assert-free: one check of that, no waiting\n"
 "        find: print the lowest PORT (0: any) free on HOST or everywhere\n"
 "TIME    5 or 5s, 250ms, 1.5m, 2h, 1d\n"
-"COMMAND replaces portend once every TARGET has reached its STATE\n"
-"\n"
+"COMMAND replaces portend once every TARGET has reached its STATE\n\n"
 "  -t, --timeout TIME          give up after TIME (never; find: 0); 0 checks"
 " once\n"
 "  -c, --connect-timeout TIME  no answer within TIME is silence (2 s)\n"
@@ -320,8 +312,7 @@ static const char help[] = "\n"
 "  -q, --quiet                 no message when a state is not reached\n"
 "  -v, --verbose               a line whenever a target's situation changes\n"
 "  -h, --help                  print this\n"
-"  -V, --version               print the version\n"
-"\n"
+"  -V, --version               print the version\n\n"
 "Exit: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot be run\n";
 
 /* Messages */
@@ -655,8 +646,8 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 			e.in.sin_port = a->endpoint.in.sin_port;
 		if (memcmp(&a->endpoint, &e, size_of(&e)) == 0) {
 			bool is_back = !a->is_listed && a->gone < loop.now;
-			if (is_back && (a->answer != ETIMEDOUT ||
-			                a->asked + MINUTE < loop.now))
+			bool is_old = a->asked + 60LL * SECOND < loop.now;
+			if (is_back && (a->answer != ETIMEDOUT || is_old))
 				a->answer = NO_ANSWER;
 			a->is_listed = true;
 			return a;
@@ -757,18 +748,11 @@ static int open_socket(int family, int type)
 	return larger(fd, 0);
 }
 
-/* Returns 0 or an errno; a connection that is under way is no error. While an
- * address of ours is tentative the source may be ::1, which no one answers. */
+/* Returns 0 or an errno; a connection that is under way is no error. */
 static int connect_socket(int fd, const union endpoint *e)
 {
-	union endpoint self;
-	socklen_t size = sizeof self;
-	if (connect(fd, &e->any, size_of(e)) < 0 && errno != EINPROGRESS)
-		return errno;
-	if (e->family != AF_INET6 || IN6_IS_ADDR_LOOPBACK(&e->in6.sin6_addr))
-		return 0;
-	getsockname(fd, &self.any, &size);      /* cannot fail */
-	return IN6_IS_ADDR_LOOPBACK(&self.in6.sin6_addr) ? EADDRNOTAVAIL : 0;
+	bool has_failed = connect(fd, &e->any, size_of(e)) < 0;
+	return has_failed && errno != EINPROGRESS ? errno : 0;
 }
 
 static int bind_socket(int fd, const union endpoint *e)
@@ -1331,6 +1315,10 @@ static bool take_reply(struct target *t, const unsigned char *reply,
 	} else if (code == ns_r_noerror || code == ns_r_nxdomain) {
 		answer = NAME_UNKNOWN;
 	}
+	/* The other family has its time from the first sign of life on. */
+	if (answer == NAME_KNOWN &&
+	    larger(q->answer, l->questions[!f].answer) < NAME_UNKNOWN)
+		l->candidate_started = loop.now;
 	take_answer(q, server, answer);
 	return true;
 }
@@ -1368,6 +1356,10 @@ static void lookup_hear(struct target *t)
 {
 	struct lookup *l = &t->lookup;
 	struct question *q = l->questions;
+	/* Names have a turn, begun anywhere; the rest is there next time. */
+	for (int i = 0; i < l->servers && clock_now() >= loop.now + TURN; i++)
+		if (polls[l->fds[i]].revents)
+			return;
 	for (int i = 0; i < l->servers; i++) {
 		ssize_t n = 0;
 		for (int k = 0; n >= 0 && polls[l->fds[i]].revents &&
@@ -1654,7 +1646,8 @@ static int connect_answer(const union endpoint *e, int error)
 }
 
 /* Only getpeername(2) tells if it is connected. One to itself, where connect(2)
- * drew the very port that it goes to, means that nobody is there. */
+ * drew the very port that it goes to, means that nobody is there. ::1 as the
+ * source of what goes elsewhere means that an address of ours is tentative. */
 static int probe_answer(const struct address *a)
 {
 	union endpoint peer, self;
@@ -1667,10 +1660,14 @@ static int probe_answer(const struct address *a)
 		return DROPPED;         /* so it had been accepted */
 	if (error)
 		return connect_answer(&a->endpoint, error);
-	if (getpeername(a->fd, &peer.any, &size) < 0)
-		return errno == ENOTCONN ? NO_ANSWER : errno;
 	if (getsockname(a->fd, &self.any, &size) < 0)
 		return errno;
+	bool is_tentative = self.family == AF_INET6 &&
+		IN6_IS_ADDR_LOOPBACK(&self.in6.sin6_addr) &&
+		!IN6_IS_ADDR_LOOPBACK(&a->endpoint.in6.sin6_addr);
+	if (getpeername(a->fd, &peer.any, &size) < 0)
+		return errno != ENOTCONN ? errno :
+			is_tentative ? EADDRNOTAVAIL : NO_ANSWER;
 	if (peer.family != AF_UNIX && memcmp(&peer, &self, size) == 0)
 		return ECONNREFUSED;
 	return ACCEPTED;
@@ -1977,6 +1974,11 @@ static bool ask_name(struct target *t)
 		return true;
 	if (is_turn_over())
 		return false;
+	/* Silence ends it first: see what ppoll says of now. */
+	if (l->servers && loop.now >= l->candidate_started + NAME_PATIENCE) {
+		l->due = loop.now + MS;
+		return true;
+	}
 	bool is_full = is_new && loop.room <= 0;
 	int error = is_full ? 0 : lookup_ask(t);
 	loop.now = clock_now();
@@ -2149,11 +2151,10 @@ static void nap(void)
 	loop.now = clock_now();
 }
 
-/* Silent is what was so when ppoll began: the process may have been stopped.
- * Probes are urgent, and names have a turn: the rest is there the next time. */
+/* Silent is what was so when ppoll began: the process may have been stopped. */
 static void hear(struct target *t)
 {
-	if (t->lookup.servers && clock_now() < loop.now + TURN) {
+	if (t->lookup.servers) {
 		lookup_hear(t);
 		judge(t);
 	}
@@ -2217,7 +2218,6 @@ static int wait_for_all(void)
 	while (!is_over()) {
 		tell(false);
 		nap();
-		/* From anywhere on, lest the first are all that is heard. */
 		for (size_t i = 0; i < target_count && !loop.is_ended; i++)
 			hear(&targets[(loop.now + i) % target_count]);
 		ask();

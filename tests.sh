@@ -443,12 +443,10 @@ accepted() {
 	grep -c ' accepting connection from ' "$dir/socat.log"
 }
 
-# Makes one real connection to the listener at socat's ADDRESS. Afterwards
-# accepted is right: no connection that was there before is still queued.
+# Makes one real connection to the listener at socat's ADDRESS, which ends it.
+# So accepted is right: no connection that was there before is still queued.
 connect_once() {
-	_before=$(accepted)
-	check socat -u OPEN:/dev/null "$1"
-	wait_until has_accepted $((_before + 1))
+	check socat -t 30 OPEN:/dev/null "$1"
 }
 
 has_accepted() {
@@ -3101,12 +3099,28 @@ nstest_answers_after_a_long_silence() {
 	zone <<-EOF
 		x A after=6 127.0.0.1
 		x AAAA after=6 delay=300 ::1
+		y A after=4 delay=800 127.0.0.1
+		y AAAA after=4 delay=1100 ::1
 	EOF
 	serve_zone
-	start_portend -v "x:$port" free
-	wait_for_err "x:$port: (Connection accepted|free)"
+	start_portend -v "x:$port" "y:$port" free
+	for name in x y; do
+		wait_for_err "$name:$port: (Connection accepted|free)"
+	done
 	still_waits
 	err_lacks free
+}
+
+# When silence has counted, the next question is on its way at once.
+nstest_no_question_is_lost_when_silence_counts() {
+	listen4
+	own_etc
+	printf '%s\n' "x A after=5 delay=60 127.0.0.1" "x AAAA" | zone
+	serve_zone
+	# The rounds of the other wake it meanwhile.
+	start_portend -v "x:$port" 127.0.0.1:1 occupied
+	wait_for_err "x:$port: occupied"
+	asked 6 ' A x$'
 }
 
 # Tests: the search list
@@ -3374,13 +3388,16 @@ nstest_truncated_answers_of_several_name_servers() {
 	zone <<-EOF
 		server 127.0.0.1
 		x A tc ; tcp delay=50 servfail
+		y A tc ; tcp delay=50 servfail
 		server 127.0.0.2
 		x A delay=10 tc ; tcp delay=50 refused
+		y A delay=10 tc ; tcp 127.0.0.1
 		server 127.0.0.3
 		x A delay=20 tc ; tcp 127.0.0.1
+		y A delay=20 tc ; tcp refused
 	EOF
 	serve_zone
-	expect 0 '' -t 8 "x:$port" occupied
+	expect 0 '' -t 8 "x:$port" "y:$port" occupied
 	asked 1 ' 127\.0\.0\.3 tcp '
 }
 
@@ -4487,6 +4504,22 @@ nstest_ip_nonlocal_bind() {
 	expect 1 "Port $port is in use on 127.0.0.5." \
 		-c .2 "127.0.0.5:$port" assert-free
 	expect 0 '' -c .2 "127.0.0.6:$port" assert-free
+}
+
+# Addresses that are this machine's by a route; its own source may be ::1 then.
+nstest_addresses_that_a_route_makes_local() {
+	need_iproute2
+	need_ipv6
+	ip -6 route add local 2001:db8:5::/64 dev lo || skip "needs routes"
+	listen6 'bind=[::]'
+	expect 0 '' -t 0 "[2001:db8:5::7]:$port" occupied
+	free_port
+	expect 0 '' "[2001:db8:5::7]:$port" assert-free
+	ip route add local 192.0.2.0/24 dev lo
+	listen4 ''
+	expect 0 '' -t 0 "192.0.2.7:$port" occupied
+	free_port
+	expect 0 '' "192.0.2.7:$port" assert-free
 }
 
 # Without a second socket it is not known whose address it is.
