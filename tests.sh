@@ -1863,11 +1863,11 @@ while True:
 	server=$pid
 	wait_until is_served
 	for _ in $(seq 20); do
-		expect 0 '' -s .02 -t 0 $at free
-		expect 0 '' -s .02 $at assert-free
+		expect 0 '' -s 9 -t 0 $at free
+		expect 0 '' -s 9 $at assert-free
 		expect 1 \
 			"Port $port not bound on 127.0.0.1. (Connection closed)" \
-			-s .02 -t 0 $at occupied
+			-s 9 -t 0 $at occupied
 	done
 }
 
