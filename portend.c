@@ -1439,7 +1439,7 @@ static void send_questions(struct target *t, bool is_new)
 		size_t size = make_query(l, f, query);
 		int failure = size ? NAME_SILENT : NAME_UNKNOWN;
 		if (is_new)
-			q->truncated = q->has_fitted = false;
+			q->truncated = q->has_fitted = 0;
 		if (is_new || (!is_once(t) && (q->best != NAME_UNKNOWN ||
 		               loop.now >= q->denied_at + DENIAL))) {
 			q->best = NAME_SILENT;
