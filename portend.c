@@ -2,7 +2,7 @@
  * portend - wait until TCP ports are occupied or free, find a port to bind,
  *           and then become another program
  *
- * portend [-qv] [-t TIME] [-c TIME] [-s TIME] TARGET... STATE
+ * portend [-aqv] [-t TIME] [-c TIME] [-s TIME] [-p PID] TARGET... STATE
  *         [TARGET... STATE]... [-- COMMAND [ARG]...]
  * portend [-qrv] [-t TIME] [-c TIME]
  *         [[HOST:]PORT | [HOST:]LOW-HIGH]... find
@@ -10,12 +10,17 @@
  * Exit status: 0 reached or found; 1 not, or it could not be told; 2 bad usage;
  * 126 COMMAND could not be run; 127 not found; 128+N ended by signal N.
  *
- * All that a target wants to know are questions: a name to be looked up, an
- * address to be connected to, an address to be bound (find). One loop serves
- * all of them: ask what is due, for 5 ms or so; tell what has changed; sleep
- * in ppoll(2), for 100 ms at most; hear the answers, and judge. Nothing else in
- * it blocks. A table says what an answer means: the strongest counts. Another:
- * what a state makes of it.
+ * A target asks: what addresses has the name, does an address accept, can it be
+ * bound (find)? Whatever is asked has two times: due, when to ask it, and
+ * until, when silence counts as an answer. One loop serves all: ask what is
+ * due, for 5 ms or so; tell what has changed; sleep in ppoll(2) until the next
+ * of these times, for 100 ms at most; hear the answers, and judge. Nothing else
+ * in it blocks. A table says what an answer means: the strongest counts.
+ * Another: what a state makes of it.
+ *
+ * Name servers are asked by the program, not by a look-up: each second has a
+ * line of UDP sockets of its own, and what comes on the lines of the last 5 s
+ * finds its question by socket, ID and text.
  *
  * Without -s a TCP probe is quiet. With TCP_QUICKACK off the last ACK of the
  * handshake is held back for about 0.2 s, and with SO_LINGER {1, 0} any
@@ -25,13 +30,16 @@
  * Descriptors 0 to 2 are never ours (a 0 is none). What is changed of signals
  * is changed back, or to a handler, which execve(2) resets.
  * Everywhere t is a target, l its look-up, q one of the two questions of that,
- * f its family (0: A, 1: AAAA), a an address of t, and e where that is.
+ * f its family (0: A, 1: AAAA), a an address of t, e where that is, and i the
+ * number of a name server.
  *
  * This is free and unencumbered software released into the public domain.
+ * SPDX-License-Identifier: Unlicense
  */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <arpa/nameser.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -46,8 +54,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
@@ -59,33 +67,36 @@ enum {
 	EXIT_REACHED = 0, EXIT_NOT_REACHED = 1, EXIT_USAGE = 2,
 	EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127,
 	EXIT_SIGNAL = 128,          /* and the signal's number */
-	ADDRESSES_MAX = 1024,       /* taken from one answer */
+	ADDRESSES_MAX = 128,        /* of a family, taken from one answer */
+	BOTH = 2,                   /* of the families */
+	DOMAINS_MAX = 64,           /* of the search list */
 	DRAIN_MAX = 64,             /* reads before a connection is closed */
 	ECHO_MAX = 255,             /* bytes of an argument in a message */
-	FRESH_MAX = 100,            /* new look-ups at once: see FRESH */
+	FRESH_MAX = 40,             /* new questions at once: see FRESH */
+	HOSTS_MAX = 2 * ADDRESSES_MAX,  /* of a name in hosts(5) */
 	HOST_MAX = 253, LABEL_MAX = 63, /* RFC 1035, without a final dot */
+	KNOWN_MAX = 4 * ADDRESSES_MAX,  /* addresses that are remembered */
+	LINES_MAX = 6,              /* of 1 s each: see line_ready() */
 	NDOTS_MAX = 15,             /* as resolv.conf(5) has it */
 	OPEN_MAX = 8192,            /* above all descriptors of ours */
-	PACKETS_MAX = 16,           /* of a name server, at once */
+	PACKETS_MAX = 64,           /* of a name server, at once */
 	PICKS_MAX = 256,            /* tries for a port on all addresses */
 	PORT_MAX = 65535,
-	QUERY_MAX = 12 + HOST_MAX + 2 + 4,
 	SERVERS_MAX = 8,            /* name servers that are asked */
 	STREAM_MAX = 2 + 65535,     /* an answer by TCP */
 	WORD_MAX = 255,             /* bytes of a word in a file */
+	QUERY_MAX = NS_HFIXEDSZ + HOST_MAX + 2 + WORD_MAX + 2 + NS_QFIXEDSZ,
 
 	/* Times are in nanoseconds, in an int64_t; twice FOREVER still fits. */
 	MS = 1000000,
 	TURN = 5 * MS,              /* of asking, before answers are heard */
 	GRACE = 20 * MS,            /* for the answers of the last check */
-	FRESH = 50 * MS,            /* then a look-up's answer is late */
-	HOLD = 300 * MS,            /* of a descriptor that a probe lacks */
-	DENIAL = 100 * MS,          /* other name servers may know better */
+	FRESH = 20 * MS,            /* then a question's answer is late */
 	LOST = 100 * MS,            /* then an answer is not on its way */
-	NAP = 100 * MS,             /* the longest sleep; see ask() */
+	NAP = 100 * MS,             /* the longest sleep, the longest pause */
 	SECOND = 1000 * MS,
 };
-#define NAME_PATIENCE (5 * (int64_t)SECOND)
+#define PATIENCE (5 * (int64_t)SECOND)  /* with a name server */
 #define FOREVER (INT64_MAX / 4)
 #define NEVER INT64_MAX
 
@@ -110,9 +121,17 @@ enum meaning {
 enum {
 	NO_ANSWER = 4096, ACCEPTED,
 	STILL_OPEN,                 /* accepted, but not yet for TIME of -s */
-	DROPPED, QUEUE_FULL, MUTE, BOUND, NOT_KEPT, NAME_ASKED,
-	NAME_SILENT, NAME_FAILED, NAME_UNKNOWN, NAME_KNOWN,   /* by worth */
-	DONE,                       /* of -v: the state is reached */
+	DROPPED, QUEUE_FULL, MUTE, BOUND, NOT_KEPT,
+	LACKING,                    /* not asked: no descriptor until later */
+	/* What a server has said of a question, by worth: the last of these
+	 * counts. Up to NAME_ASKED, as with an errno, it has said nothing. */
+	NAME_ASKED,
+	NAME_SILENT,                /* it cannot be reached */
+	NAME_FAILED, NAME_UNKNOWN,
+	NAME_FITTING,               /* truncated: TCP is asked for the rest */
+	NAME_FITTED,                /* and TCP does not say: that is all */
+	NAME_EXCESS,                /* there are more than ADDRESSES_MAX */
+	NAME_KNOWN,
 };
 
 /* Errors read as musl's strerror(3) has them, which would be 2.5 KB. */
@@ -132,10 +151,13 @@ static const struct answer {
 	{ MUTE, HELD, "No answer, but the address is in use" },
 	{ BOUND, OURS, "" },
 	{ NOT_KEPT, UNTOLD, "TIME_WAIT is not kept" },
+	{ LACKING, PENDING, "No file descriptors available" },
 	{ NAME_ASKED, PENDING, "No answer from the name server" },
 	{ NAME_SILENT, NAME_TROUBLE, "No answer from the name server" },
+	{ NAME_FITTING, UNTOLD, "No answer from the name server" },
 	{ NAME_FAILED, NAME_TROUBLE, "Name server failed" },
 	{ NAME_UNKNOWN, NAMELESS, "Name does not resolve" },
+	{ NAME_EXCESS, UNTOLD, "More than 128 addresses" },
 	{ EADDRINUSE, HELD, "Address in use" },
 	{ EAFNOSUPPORT, UNREACHABLE, "Address family not supported" },
 	{ EHOSTDOWN, UNREACHABLE, "Host is down" },
@@ -154,6 +176,7 @@ static const struct answer {
 	{ ECONNRESET, UNTOLD, "Connection reset" },
 	{ EFBIG, UNTOLD, "File too large" }, { EPIPE, UNTOLD, "Broken pipe" },
 	{ EINVAL, UNTOLD, "Invalid argument" },
+	{ EISDIR, UNTOLD, "Is a directory" },
 	{ ELOOP, UNTOLD, "Symbolic link loop" },
 	{ EMFILE, UNTOLD, "No file descriptors available" },
 	{ ENFILE, UNTOLD, "Too many open files in system" },
@@ -162,6 +185,7 @@ static const struct answer {
 	{ ENOEXEC, UNTOLD, "Exec format error" },
 	{ ENOMEM, UNTOLD, "Out of memory" },
 	{ ENOSPC, UNTOLD, "No space left on device" },
+	{ ENOSYS, UNTOLD, "Function not implemented" },
 	{ ENOTCONN, UNTOLD, "Socket not connected" },
 	{ EPERM, UNTOLD, "Operation not permitted" },
 	{ EPROTOTYPE, UNTOLD, "Protocol wrong type for socket" },
@@ -202,44 +226,35 @@ union endpoint {
 struct address {                    /* to be connected to, or bound */
 	struct address *next;
 	const char *zone;           /* an interface, which may come late */
-	int64_t asked;              /* when the probe began; 0: never */
-	int64_t open_since;         /* with -s; 0: not accepted */
+	int64_t due;                /* when to probe it */
+	int64_t begun;              /* the last probe; 0: none so far */
+	int64_t until;              /* then it is silent, or -s has its TIME */
+	int64_t confirm;            /* one begun then tells that it is gone */
+	int64_t gone;               /* when it was listed no more */
 	int fd;                     /* probe under way, or port held */
 	int answer;                 /* of the last probe */
-	int64_t gone;               /* when it was listed no more */
+	bool is_open;               /* with -s: it has been accepted */
 	bool is_listed;             /* in the last answer for the name */
 	bool is_ipv6_answer;        /* that was one for AAAA */
 	union endpoint endpoint;
 };
 
 struct question {                   /* for the addresses of a family */
-	int answer;                 /* what is known of the family */
-	int best;                   /* of what servers say of the candidate */
-	uint8_t heard;              /* set of those that have said it */
-	uint16_t id;
-	int64_t denied_at;          /* when the first server did */
-	int fd;                     /* of TCP, if UDP's answer is truncated */
-	int server;                 /* that is asked by it */
-	bool is_sent;
+	unsigned id;
+	int said[SERVERS_MAX];      /* by each name server: see NAME_ASKED */
 	bool has_fitted;            /* a truncated answer had addresses */
-	uint8_t truncated;          /* set of servers to be asked by TCP */
-	int64_t give_up;
-	size_t size;                /* of what has come of the reply */
-	unsigned char *reply;
+	int64_t until;              /* others may say more than a denial */
 };
 
 struct lookup {
-	bool is_needed;
-	bool has_failed;            /* a candidate before this one has */
-	int candidate, candidates;  /* of the search list */
+	int answer;                 /* what is known of the name */
+	bool is_under_way;
+	int candidate;              /* of the search list */
+	int verdict;                /* of the candidates so far */
+	int in_hosts;               /* addresses there */
 	int64_t due;                /* when to ask, or to ask again */
-	int64_t started;            /* with the first candidate; 0: never */
-	int64_t candidate_started;
-	uint32_t fingerprint;       /* of resolv.conf, when it was asked */
-	int servers;                /* that are asked; 0: not under way */
-	int fds[SERVERS_MAX];       /* of UDP */
+	int64_t until;              /* then the silence of a family counts */
 	struct question questions[2];
-	char name[HOST_MAX + 2];    /* of the candidate; "": too long */
 };
 
 struct target {
@@ -247,75 +262,95 @@ struct target {
 	enum outcome outcome;
 	int low, high;              /* ports; equal but for find LOW-HIGH */
 	int found;                  /* port that find holds; 0: none */
-	int told;                   /* answer of the last line of -v; 0: none */
-	int64_t asked;              /* when find last tried; 0: never */
+	const char *told;           /* by the last line of -v */
+	int64_t due, begun;         /* of find: see struct address */
 	int64_t reached_at;
 	const char *given;          /* the argument; of a URL HOST:PORT */
 	const char *service;        /* its port, or the path of a socket */
+	const char *host;           /* without brackets; "": none */
+	size_t host_size;           /* without a final dot; 0: no name */
 	struct address *addresses;
 	struct lookup lookup;
-	char host[HOST_MAX + 2];    /* without brackets; "": none */
 };
 
-static struct target *targets;
-static size_t target_count;
+static struct target *targets, *targets_end;
 
 static struct {
 	int64_t timeout;
 	int64_t connect_timeout;
 	int64_t stable;             /* 0: not wanted */
+	int64_t pid;
 } options = { .timeout = FOREVER, .connect_timeout = 2 * (int64_t)SECOND };
 static const char *given[128];      /* the argument that has the letter */
+static char **arguments;            /* as main() has got them */
 
 static struct {                     /* the wait */
 	int64_t start;
 	int64_t deadline;           /* when TIME is up, then the last check */
-	int64_t patience;           /* how long a probe may go unanswered */
+	int64_t end;                /* of that; NEVER before it */
 	int64_t now;                /* the clock when it was last read */
-	int64_t poll_start;         /* of the last ppoll(2); 0: it failed */
-	int64_t round_start;        /* of this round of checks */
-	int64_t next_round;         /* when it begins; NEVER until this ends */
-	int64_t turn_start;         /* of this turn of asking */
+	int64_t turn;               /* when this turn, or hearing, began */
+	int64_t polled;             /* what is silent was so at this time */
+	int64_t heard;              /* as are name servers at this one */
 	int64_t wake;               /* when something is to be done next */
-	size_t cursor;              /* the target whose turn it is */
-	size_t held_back;           /* the first that found no room */
-	int room;                   /* for so many new look-ups */
-	bool is_hurried;            /* the turn ended before all was asked */
-	bool is_last;               /* TIME is up: this is the last check */
+	int64_t cost;               /* of a probe, in the last turn */
+	int asked;                  /* probes in this turn */
+	int crowd;                  /* addresses that are probed again */
+	int probes;                 /* under way, or begun since plan() */
+	int fresh;                  /* look-ups that were asked just now */
+	size_t cursor;              /* the target that is probed next */
+	int process;                /* of -p, a descriptor */
 	bool is_ended;              /* a target is: that ends the wait */
-} loop = { .deadline = NEVER, .room = FRESH_MAX };
+	bool has_process_ended;     /* and so TIME is up */
+	bool is_full;               /* no descriptor, in this turn */
+	bool is_further;            /* probe, which ends no other one */
+	bool is_lacking;            /* and so some were not asked */
+} loop;
 static int poll_count;
-static int open_count;              /* sockets of ours */
-static int held_count;              /* of these, those that find holds */
-static struct rlimit inherited_limit;   /* rlim_max is 0 until it is read */
 static struct pollfd polls[OPEN_MAX];   /* each at its descriptor's number */
 static unsigned char packet[65535]; /* the last one that was received */
 
 static const char synopsis[] =
-	"usage: portend [-qv] [-t TIME] [-c TIME] [-s TIME] TARGET... STATE\n"
+	"usage: portend [-aqv] [-t TIME] [-c TIME] [-s TIME] [-p PID]"
+	" TARGET... STATE\n"
 	"               [TARGET... STATE]... [-- COMMAND [ARG]...]\n"
 	"       portend [-qrv] [-t TIME] [-c TIME]\n"
 	"               [[HOST:]PORT | [HOST:]LOW-HIGH]... find\n";
 
 static const char help[] = "\n"
-"TARGET  HOST:PORT, [IPv6]:PORT, SCHEME://HOST:PORT/..., or a socket's path\n"
+"TARGET  HOST:PORT, [IPv6]:PORT, HOST:PORT,HOST:PORT, a URL, or a socket's"
+" path\n"
 "STATE   occupied: a connection to HOST is accepted\n"
 "        free: none is; assert-free: one check of that, no waiting\n"
 "        find: print the lowest PORT (0: any) free on HOST or everywhere\n"
 "TIME    5 or 5s, 250ms, 1.5m, 2h, 1d\n"
-"COMMAND replaces portend once every TARGET has reached its STATE\n\n"
-"  -t, --timeout TIME          give up after TIME (never; find: 0); 0 checks"
-" once\n"
+"COMMAND replaces portend once every TARGET has reached its STATE\n"
+"\n"
+"  -t, --timeout TIME          give up after TIME (never; find: 0); 0"
+" checks once\n"
 "  -c, --connect-timeout TIME  no answer within TIME is silence (2 s)\n"
 "  -s, --stable TIME           a connection counts if it stays open for TIME\n"
+"  -p, --pid PID               give up as soon as process PID has ended\n"
+"  -a, --any                   one TARGET that reaches its STATE is enough\n"
 "  -r, --reserve               keep the port from others for a while\n"
 "  -q, --quiet                 no message when a state is not reached\n"
 "  -v, --verbose               a line whenever a target's situation changes\n"
 "  -h, --help                  print this\n"
-"  -V, --version               print the version\n\n"
+"  -V, --version               print the version\n"
+"\n"
 "Exit: 0 reached, 1 not, 2 bad usage; 126, 127 COMMAND cannot be run\n";
 
 /* Messages */
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
 
 /* True if all is written; EPIPE and EFBIG are errors like others, no signal. */
 static bool write_all(int fd, const char *text, size_t length)
@@ -367,7 +402,8 @@ static void say(const char *format, ...)
 	va_list list;
 	va_start(list, format);
 	for (int digits; *format; format += digits ? digits : 1) {
-		digits = strspn(format, "#");
+		for (digits = 0; format[digits] == '#'; )
+			digits++;
 		if (digits)
 			end = append_number(end, va_arg(list, int), 10, digits);
 		else if (*format == '%')
@@ -397,24 +433,54 @@ static enum meaning meaning_of(int answer)
 	return explain(answer)->meaning;
 }
 
+/* A path of a Unix-domain socket: what begins like one, or has a slash and no
+ * colon before it, and looks like nothing else that has one. */
+static bool is_path(const char *word)
+{
+	const char *start = word;
+	while (*start == '.' && start < word + 2)
+		start++;
+	if (*start == '/' || strncmp(word, "unix:", 5) == 0)
+		return true;
+	return word[strcspn(word, ":/")] == '/' &&
+	       !isdigit((unsigned char)*word) &&
+	       !word[strcspn(word, "=@ \t\n")];
+}
+
+/* What may be shown of an argument, good until the next one. What is before an
+ * @ or behind an = may be a password, except in a path; where nothing is left
+ * this is "argument N". */
+static const char *mask(const char *word)
+{
+	static char shown[ECHO_MAX + 1];
+	const char *equal = strchrnul(word, '='), *at = strrchr(word, '@');
+	const char *start = at ? at + 1 : word;
+	int n = 1;
+	if (is_path(word) || !*word)
+		return word;
+	size_t size = strcspn(start, *equal ? "=:/?; \t\n" : "");
+	if (size > 0 && start <= equal) {
+		size = smaller(size, ECHO_MAX);
+		memcpy(shown, start, size);
+		shown[size] = '\0';
+		return shown;
+	}
+	while (arguments[n] && (word < arguments[n] ||
+	                        word > arguments[n] + strlen(arguments[n])))
+		n++;
+	append_number(stpcpy(shown, "argument "), n, 10, 1);
+	return shown;
+}
+
 static _Noreturn void die(int status, const char *what, int error)
 {
 	say("portend: %: &\n", what, explain(error)->text);
 	_exit(status);
 }
 
-/* A path of a Unix-domain socket: what has a slash and no colon before it. */
-static bool is_path(const char *word)
-{
-	return strncmp(word, "unix:", 5) == 0 ||
-	       word[strcspn(word, ":/")] == '/';
-}
-
-/* What is before an @ may be a password, except in a path. */
 static _Noreturn void die_usage(const char *what, const char *why)
 {
-	const char *at = is_path(what) ? NULL : strrchr(what, '@');
-	say("portend: %: &\n&", at ? at + 1 : what, why, synopsis);
+	say("portend: %: &\n&", mask(what), why, synopsis);
 	_exit(EXIT_USAGE);
 }
 
@@ -458,26 +524,22 @@ static void *allocate(size_t size)
 
 /* Numbers and time */
 
+/* Without a clock there is no wait: a seccomp profile may be older than
+ * clock_gettime64. */
 static int64_t clock_now(void)
 {
 	struct timespec time;
-	clock_gettime(CLOCK_MONOTONIC, &time);
+	if (clock_gettime(CLOCK_MONOTONIC, &time) < 0)
+		die(EXIT_NOT_REACHED, "clock", errno);
 	return (int64_t)time.tv_sec * SECOND + time.tv_nsec;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
 }
 
 static int count_digits(const char *text)
 {
-	return strspn(text, "0123456789");
+	int n = 0;
+	while (isdigit((unsigned char)text[n]))
+		n++;
+	return n;
 }
 
 /* The number that the text begins with, limit + 1 at most, and what follows. */
@@ -605,12 +667,19 @@ static bool parse_ip(const char *text, union endpoint *e, const char **zone)
 	return true;
 }
 
+/* With a macro of IN6_... each comparison has 50 bytes. */
+static bool is_ipv6(const union endpoint *e, const struct in6_addr *address)
+{
+	return e->family == AF_INET6 &&
+	       memcmp(&e->in6.sin6_addr, address, sizeof *address) == 0;
+}
+
 /* connect(2) to a wildcard goes to loopback: this makes the address say so. */
 static void replace_wildcard(union endpoint *e)
 {
 	if (e->family == AF_INET && e->in.sin_addr.s_addr == htonl(INADDR_ANY))
 		e->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (e->family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&e->in6.sin6_addr))
+	if (is_ipv6(e, &in6addr_any))
 		e->in6.sin6_addr = in6addr_loopback;
 }
 
@@ -646,9 +715,11 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 			e.in.sin_port = a->endpoint.in.sin_port;
 		if (memcmp(&a->endpoint, &e, size_of(&e)) == 0) {
 			bool is_back = !a->is_listed && a->gone < loop.now;
-			bool is_old = a->asked + 60LL * SECOND < loop.now;
-			if (is_back && (a->answer != ETIMEDOUT || is_old))
+			bool is_old = a->begun + 60LL * SECOND < loop.now;
+			if (is_back && (a->answer != ETIMEDOUT || is_old)) {
 				a->answer = NO_ANSWER;
+				a->due = 0;
+			}
 			a->is_listed = true;
 			return a;
 		}
@@ -657,7 +728,7 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 	}
 	if (e.family != AF_UNIX)
 		e.in.sin_port = htons(t->low);
-	a = count >= 2 * ADDRESSES_MAX ? idle : NULL;
+	a = count >= KNOWN_MAX ? idle : NULL;
 	if (!a)
 		a = *link = allocate(sizeof *a);
 	if (a)
@@ -675,6 +746,12 @@ static void add_both(struct target *t, bool loopback)
 	add_address(t, &e);
 }
 
+/* True for a target that is asked once only: no second probe or look-up. */
+static bool is_once(const struct target *t)
+{
+	return t->state == ASSERT_FREE || options.timeout == 0;
+}
+
 /* Descriptors */
 
 static void close_socket(int *fd)
@@ -682,51 +759,66 @@ static void close_socket(int *fd)
 	if (*fd) {
 		close(*fd);
 		polls[*fd].revents = 0;
-		open_count--;
 	}
 	*fd = 0;
 }
 
-static void lookup_end(struct lookup *l)
-{
-	for (int i = 0; i < SERVERS_MAX; i++)
-		close_socket(&l->fds[i]);
-	close_socket(&l->questions[0].fd);
-	close_socket(&l->questions[1].fd);
-	l->servers = l->candidate = 0;
-}
+/* A second's sockets to name servers: of server i, for A and for AAAA. */
+static struct line {
+	int64_t opened;
+	int fds[2 * SERVERS_MAX];   /* at 2 * i + f */
+} lines[LINES_MAX];
+static int current_line;
 
-/* Raises the limit of descriptors, once; true if that is of use. */
-static bool raise_limit(void)
+/* True if it had sockets. */
+static bool line_close(struct line *line)
 {
-	struct rlimit *old = &inherited_limit;
-	if (old->rlim_max || prlimit(0, RLIMIT_NOFILE, NULL, old) < 0)
-		return false;
-	struct rlimit raised = { old->rlim_max, old->rlim_max };
-	return old->rlim_cur < old->rlim_max &&
-	       prlimit(0, RLIMIT_NOFILE, &raised, NULL) == 0;
-}
-
-/* Ends the oldest look-up of that age; false if there is none. */
-static bool give_way(int64_t age)
-{
-	struct lookup *oldest = NULL;
-	for (size_t i = 0; i < target_count; i++) {
-		struct lookup *l = &targets[i].lookup;
-		bool is_old = loop.now >= l->due - SECOND + age;
-		if (l->servers && is_old && (!oldest || l->due < oldest->due))
-			oldest = l;
+	bool had = false;
+	for (int k = 0; k < 2 * SERVERS_MAX; k++) {
+		had |= line->fds[k] != 0;
+		close_socket(&line->fds[k]);
 	}
-	if (oldest)
-		lookup_end(oldest);
-	return oldest;
+	return had;
 }
 
-/* After a call that was to make a descriptor: true if it may work now. */
-static bool has_made_room(int64_t age)
+/* What -s has opened is read first, or close(2) would reset it. */
+static void close_probe(struct address *a)
+{
+	for (int i = 0; a->is_open && i < DRAIN_MAX; i++)
+		if (recv(a->fd, packet, sizeof packet, 0) <= 0)
+			break;
+	a->is_open = false;
+	close_socket(&a->fd);
+}
+
+/* Ends a probe of a target that has several under way: it is begun anew later.
+ * False if there is none. */
+static bool take_probe(void)
+{
+	for (struct target *t = targets; t < targets_end; t++) {
+		int count = 0;
+		for (struct address *a = t->addresses; a; a = a->next)
+			if (t->state != FIND && a->fd && count++ > 0) {
+				close_probe(a);
+				a->due = loop.now + NAP;
+				return true;
+			}
+	}
+	return false;
+}
+
+/* After a call that was to make a descriptor: true if it may work now, since
+ * the oldest line is gone or, for all but a further probe, a probe is. */
+static bool has_made_room(void)
 {
 	int error = errno;
-	bool has_made = error == EMFILE && (raise_limit() || give_way(age));
+	bool has_made = false;
+	if (error != EMFILE)
+		return false;
+	for (int n = 1; n < LINES_MAX && !has_made; n++)
+		has_made = line_close(&lines[(current_line + n) % LINES_MAX]);
+	if (!has_made && !loop.is_further)
+		has_made = take_probe();
 	errno = error;
 	return has_made;
 }
@@ -734,7 +826,6 @@ static bool has_made_room(int64_t age)
 /* Returns a socket, or 0 and sets errno. */
 static int open_socket(int family, int type)
 {
-	int64_t age = type == SOCK_STREAM ? HOLD : SECOND;
 	int fd = -1;
 	do {
 		fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -743,8 +834,7 @@ static int open_socket(int family, int type)
 			fd = -1;
 			errno = EMFILE;
 		}
-	} while (fd < 0 && has_made_room(age));
-	open_count += fd > 0;
+	} while (fd < 0 && has_made_room());
 	return larger(fd, 0);
 }
 
@@ -763,10 +853,23 @@ static int bind_socket(int fd, const union endpoint *e)
 /* True if a descriptor is lacking that will be free again. */
 static bool is_room_awaited(int error)
 {
-	return error == EMFILE && open_count > held_count;
+	if (error != EMFILE || loop.probes == 0)
+		return false;
+	loop.is_full = loop.is_lacking = true;
+	return true;
 }
 
-/* Files: words in lines, of any size, up to # */
+/* True for what says nothing of the other side: trouble of our own. Without
+ * an address of the family, or with a blackhole route, there is no way to the
+ * other side, and a reset comes from it. */
+static bool is_trouble(int error)
+{
+	return error && meaning_of(error) == UNTOLD &&
+	       error != EADDRNOTAVAIL && error != EINVAL &&
+	       error != ECONNRESET && error != EPIPE;
+}
+
+/* Files: words in lines, of any size, up to # or ; */
 
 static struct {
 	int fd;                     /* -1: as if it were empty */
@@ -785,26 +888,42 @@ static void file_open(const char *path)
 	do
 		file.fd = syscall(SYS_openat, AT_FDCWD, path,
 			O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	while (file.fd < 0 && has_made_room(SECOND));
-	bool is_trouble = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
-	file.error = file.fd < 0 && is_trouble ? errno : 0;
+	while (file.fd < 0 && has_made_room());
+	bool is_missing = errno == ENOENT || errno == ENOTDIR;
+	file.error = file.fd < 0 && !is_missing ? errno : 0;
 	file.next = file.size = 0;
 	file.fingerprint = 2166136261;
 	file.c = '\n';
 }
 
-/* Goes on by a byte. Reading ends when TIME is up. */
-static void advance(void)
+static void file_close(void)
+{
+	if (file.fd >= 0)
+		close(file.fd);
+	file.fd = -1;
+}
+
+/* Reads on, until TIME is up. */
+static void refill(void)
 {
 	ssize_t n = 0;
-	if (file.next == file.size) {
-		if (clock_now() >= loop.deadline)
-			file.error = ETIMEDOUT;
-		else if (file.fd >= 0)
-			n = read(file.fd, file.data, sizeof file.data);
-		file.size = larger(n, 0);
-		file.next = 0;
-	}
+	if (clock_now() - GRACE >= loop.deadline)
+		file.error = ETIMEDOUT;
+	else if (file.fd >= 0)
+		while ((n = read(file.fd, file.data, sizeof file.data)) < 0 &&
+		       errno == EINTR)
+			;
+	if (n < 0)
+		file.error = errno;
+	file.size = larger(n, 0);
+	file.next = 0;
+}
+
+/* Goes on by a byte. */
+static void advance(void)
+{
+	if (file.next == file.size)
+		refill();
 	file.c = file.size ? file.data[file.next++] : -1;
 	file.fingerprint = (file.fingerprint ^ file.c) * 16777619;
 }
@@ -816,8 +935,8 @@ static bool next_line(void)
 		advance();
 	if (file.c >= 0)
 		advance();
-	if (file.c < 0 && file.fd >= 0)
-		close(file.fd);
+	if (file.c < 0)
+		file_close();
 	return file.c >= 0;
 }
 
@@ -826,7 +945,8 @@ static bool next_word(void)
 {
 	while (file.c == ' ' || file.c == '\t' || file.c == '\r')
 		advance();
-	for (file.length = 0; file.c > ' ' && file.c != '#'; advance()) {
+	file.length = 0;
+	for (; file.c > ' ' && file.c != '#' && file.c != ';'; advance()) {
 		if (file.length < WORD_MAX)
 			file.word[file.length] = file.c;
 		file.length++;
@@ -835,10 +955,9 @@ static bool next_word(void)
 	return file.length > 0;
 }
 
-static bool is_word(const char *text, bool any_case)
+static bool is_word(const char *text)
 {
-	return file.length <= WORD_MAX && (any_case
-		? strcasecmp(file.word, text) : strcmp(file.word, text)) == 0;
+	return file.length <= WORD_MAX && strcmp(file.word, text) == 0;
 }
 
 /* Arguments */
@@ -850,12 +969,12 @@ static int find_service(const char *name)
 	int port = 0;
 	file_open("/etc/services");
 	while (next_line()) {
-		bool is_it = next_word() && is_word(name, false);
+		bool is_it = next_word() && is_word(name);
 		next_word();
 		int number = parse_number(file.word, PORT_MAX, &protocol);
 		bool is_tcp = strcmp(protocol, "/tcp") == 0;
 		while (is_tcp && !is_it && next_word())
-			is_it = is_word(name, false);
+			is_it = is_word(name);
 		if (is_it && is_tcp && port == 0 && number <= PORT_MAX)
 			port = number;
 	}
@@ -895,7 +1014,8 @@ static void check_host(const char *host)
 			break;
 	}
 	if (strncasecmp(label, "0x", 2) == 0 && label[2])
-		label += 2 + strspn(label + 2, "0123456789abcdefABCDEF");
+		for (label += 2; isxdigit((unsigned char)*label); )
+			label++;
 	bad_if(label + count_digits(label) == end,
 		"an IPv4 address is four numbers: 127.0.0.1");
 }
@@ -925,26 +1045,21 @@ static void parse_address(struct target *t, bool has_brackets)
 	}
 	bad_if(has_brackets, "not an IPv6 address");
 	check_host(t->host);
-	t->lookup.is_needed = !is_localhost(t->host);
-	if (!t->lookup.is_needed)
+	if (is_localhost(t->host)) {
 		add_both(t, true);
-	t->lookup.questions[0].answer = NAME_ASKED;
-	t->lookup.questions[1].answer = NAME_ASKED;
+		return;
+	}
+	t->host_size = strlen(t->host);
+	t->host_size -= t->host[t->host_size - 1] == '.';
+	t->lookup.answer = NAME_ASKED;
 }
 
-/* HOST:PORT of a URL (RFC 3986), copied, or the word as it is. */
-static const char *strip_url(const char *word)
+/* A copy of so many bytes and then of the rest. */
+static char *copy(const char *text, size_t size, const char *rest)
 {
-	const char *start = word;
-	while (isalnum((unsigned char)*start) || memchr("+-.", *start, 3))
-		start++;
-	if (start == word || strncmp(start, "://", 3) != 0)
-		return word;
-	start += 3;
-	const char *end = start + strcspn(start, "/?#");
-	const char *at = memrchr(start, '@', end - start);
-	start = at ? at + 1 : start;
-	return memcpy(allocate(end - start + 1), start, end - start);
+	char *to = allocate(size + strlen(rest) + 1);
+	strcpy(mempcpy(to, text, size), rest);
+	return to;
 }
 
 /* Copies the HOST of HOST:PORT; returns PORT, without a colon the text. */
@@ -952,7 +1067,7 @@ static const char *parse_host(struct target *t, const char *text)
 {
 	const char *colon = strrchr(text, ':');
 	bool has_brackets = *text == '[';
-	bad_if(strchr(text, ','), "one target an argument: db:1 cache:2");
+	t->host = "";
 	bad_if(strchr(text, '/'), "a / makes it a path or a URL: ./PATH,"
 		" SCHEME://HOST:PORT/...");
 	bad_if(strchr(text, '@'),
@@ -965,9 +1080,8 @@ static const char *parse_host(struct target *t, const char *text)
 	bad_if(host >= end, "no host");
 	bad_if(!has_brackets && memchr(host, ':', end - host),
 		"more than one colon: IPv6 needs brackets, [::1]:80");
-	bad_if(end - host >= (int)sizeof t->host,
-		"a host has at most 253 bytes");
-	memcpy(t->host, host, end - host);
+	bad_if(end - host > HOST_MAX + 1, "a host has at most 253 bytes");
+	t->host = copy(host, end - host, "");
 	return colon + 1;
 }
 
@@ -975,6 +1089,7 @@ static void parse_path(struct target *t)
 {
 	union endpoint e = { .un.sun_family = AF_UNIX };
 	t->given = t->service = argument;
+	t->host = "";
 	if (strncmp(argument, "unix:", 5) == 0)
 		t->service += strncmp(argument + 5, "//", 2) == 0 ? 7 : 5;
 	bad_if(!*t->service, "no path");
@@ -984,16 +1099,97 @@ static void parse_path(struct target *t)
 	add_address(t, &e);
 }
 
-static void parse_target(struct target *t)
+static void parse_target(struct target *t, const char *text)
 {
-	t->given = strip_url(argument);
-	t->service = parse_host(t, t->given);
-	bad_if(!*t->host && t->given != argument,
-		"no port: SCHEME://HOST:PORT");
+	t->given = text;
+	t->service = parse_host(t, text);
 	bad_if(!*t->host, "neither HOST:PORT, nor a path, nor a STATE:"
 		" occupied, free, assert-free, find");
 	t->low = t->high = parse_port(t->service, 1);
-	parse_address(t, *t->given == '[');
+	parse_address(t, *text == '[');
+}
+
+/* The SCHEME of the first SCHEME://, and its end; NULL if there is none. */
+static const char *find_scheme(const char *word, const char **end)
+{
+	const char *p = strchr(word, ':');
+	while (p && strncmp(p, "://", 3) != 0)
+		p = strchr(p + 1, ':');
+	*end = p;
+	while (p && p > word && (isalnum((unsigned char)p[-1]) ||
+	                         memchr("+-.", p[-1], 3)))
+		p--;
+	return p && p < *end ? p : NULL;
+}
+
+/* ":PORT" of a scheme, or bad usage. */
+static const char *scheme_port(const char *scheme, size_t size)
+{
+	static const char ports[] = "http:80 ws:80 https:443 wss:443 "
+		"postgres:5432 postgresql:5432 mysql:3306 mariadb:3306 "
+		"sqlserver:1433 mongodb:27017 redis:6379 rediss:6379 "
+		"amqp:5672 amqps:5671 nats:4222 mqtt:1883 mqtts:8883 "
+		"ldap:389 ldaps:636 ssh:22 smtp:25 ";
+	for (const char *p = ports; *p; p = strchr(p, ' ') + 1)
+		if (strncasecmp(p, scheme, size) == 0 && p[size] == ':')
+			return copy(p + size, strcspn(p + size, " "), "");
+	die_usage(argument, "no port: SCHEME://HOST:PORT");
+}
+
+/* The targets of a list of HOST:PORT, those of a URL perhaps without :PORT.
+ * Returns the target behind the last. */
+static struct target *parse_list(struct target *t, const char *start,
+	const char *end, const char *scheme, size_t size)
+{
+	for (const char *next; start <= end; start = next + 1, t++) {
+		next = memchr(start, ',', end - start);
+		next = next ? next : end;
+		bad_if(next == start, "no host");
+		bool has_port = *start == '[' ? next[-1] != ']'
+			: memchr(start, ':', next - start) != NULL;
+		bad_if(!has_port && !scheme, "no port");
+		parse_target(t, copy(start, next - start, has_port ? ""
+			: scheme_port(scheme, size)));
+	}
+	return t;
+}
+
+/* The hosts of a URL (RFC 3986): between the last @ of its authority and what
+ * comes behind that, which is parameters where a ; begins it. */
+static struct target *parse_url(struct target *t, const char *scheme,
+	const char *end)
+{
+	size_t size = end - scheme;
+	bool has_parameters = size == strlen("sqlserver") &&
+		strncasecmp(scheme, "sqlserver", size) == 0;
+	const char *start = end + 3, *next, *second;
+	const char *at = memrchr(start, '@',
+		strcspn(start, has_parameters ? "/?#;" : "/?#"));
+	start = at ? at + 1 : start;
+	const char *rest = start + strcspn(start, "?#;");
+	for (next = start; (second = find_scheme(next, &end)); next = end + 3)
+		bad_if(second < rest && second[-1] == ',',
+			"one URL an argument");
+	return parse_list(t, start, start + strcspn(start, "/?#;"), scheme,
+		size);
+}
+
+/* The targets of a word. Returns the target behind the last. */
+static struct target *parse_word(struct target *t)
+{
+	bool is_jdbc = strncasecmp(argument, "jdbc:", 5) == 0;
+	const char *end, *scheme = find_scheme(argument, &end);
+	if (is_path(argument)) {
+		parse_path(t);
+		return t + 1;
+	}
+	bad_if(is_jdbc && !scheme, "no SCHEME:// after jdbc:");
+	if (scheme == argument || is_jdbc)
+		return parse_url(t, scheme, end);
+	if (strchr(argument, ',') && !strpbrk(argument, "/@"))
+		return parse_list(t, argument, strchr(argument, '\0'), NULL, 0);
+	parse_target(t, argument);
+	return t + 1;
 }
 
 /* [HOST:]PORT or [HOST:]LOW-HIGH, for find; without a host both wildcards. */
@@ -1002,7 +1198,7 @@ static void parse_range(struct target *t, const char *range)
 	char low[sizeof "65535"] = "";
 	t->given = range;
 	t->state = FIND;
-	bad_if(strchr(range, '/'),
+	bad_if(is_path(range) || strchr(range, '/') || strchr(range, ','),
 		"find is for [HOST:]PORT or [HOST:]LOW-HIGH");
 	t->service = parse_host(t, range);
 	size_t digits = count_digits(t->service);
@@ -1024,469 +1220,407 @@ static void parse_range(struct target *t, const char *range)
 
 static struct {                     /* addresses that an answer has */
 	int count;
+	bool is_excess;             /* and there are more */
 	union endpoint list[ADDRESSES_MAX];
 } found;
 
-/* Those of a family stay known, with their probes, but count no more. */
-static void unlist(struct target *t, bool ipv6)
+static void add_found(const unsigned char *bytes, bool ipv6)
+{
+	found.is_excess = found.count == ADDRESSES_MAX;
+	if (!found.is_excess)
+		set_ip(&found.list[found.count++], bytes, ipv6);
+}
+
+/* Those of family f, or of both, stay known, with their probes, but count no
+ * more. */
+static void unlist(struct target *t, int f)
 {
 	for (struct address *a = t->addresses; a; a = a->next)
-		if (a->is_listed && a->is_ipv6_answer == ipv6) {
+		if (a->is_listed && (f == BOTH || a->is_ipv6_answer == f)) {
 			a->is_listed = false;
 			a->gone = loop.now;
 		}
 }
 
-/* False without memory for all of them: then none counts. */
+/* False without memory for all of them. */
 static bool list_found(struct target *t, bool ipv6)
 {
 	struct address *a;
 	int i = 0;
 	for (; i < found.count && (a = add_address(t, &found.list[i])); i++)
 		a->is_ipv6_answer = ipv6;
-	if (i < found.count)
-		unlist(t, ipv6);
 	return i == found.count;
 }
 
-/* Adds to found what hosts(5) says of the host. Returns 0 or an errno. */
-static int read_hosts(const char *host)
+static struct {                     /* hosts(5), read for all targets */
+	int error;                  /* that ended it */
+	struct stat stat;           /* of what was read */
+} hosts;
+
+/* Lists the address for the target, and none but those in the file; one that is
+ * too much is counted only. */
+static void add_host(struct target *t, const char *text)
 {
-	char name[HOST_MAX + 2], text[WORD_MAX + 1];
-	size_t length = strlen(strcpy(name, host));
-	if (name[length - 1] == '.')
-		name[length - 1] = '\0';
+	int *count = &t->lookup.in_hosts;
+	union endpoint e;
+	if (!parse_ip(text, &e, NULL) || *count > HOSTS_MAX)
+		return;
+	if (strchr(text, '%'))          /* read it again: for its interface */
+		hosts.stat.st_size = -1;
+	if ((*count)++ == 0)
+		unlist(t, BOTH);
+	if (*count <= HOSTS_MAX && !add_address(t, &e))
+		hosts.error = ENOMEM;
+}
+
+/* A line: an address, and the names that have it. */
+static void read_hosts_line(void)
+{
+	char text[WORD_MAX + 1];
+	next_word();
+	memcpy(text, file.word, sizeof text);
+	while (next_word())
+		for (struct target *t = targets; t < targets_end; t++)
+			if (t->outcome == WAITING &&
+			    t->host_size == file.length &&
+			    strncasecmp(t->host, file.word, file.length) == 0)
+				add_host(t, text);
+}
+
+/* Reads hosts(5) where it has changed, but for the time it was read last. */
+static void read_hosts(void)
+{
+	struct stat now = { 0 };
 	file_open("/etc/hosts");
-	while (next_line()) {
-		next_word();
-		memcpy(text, file.word, sizeof text);
-		while (next_word() && !is_word(name, true))
-			;
-		if (file.length > 0 && found.count < ADDRESSES_MAX &&
-		    parse_ip(text, &found.list[found.count], NULL))
-			found.count++;
+	bool is_there = file.fd >= 0 && fstat(file.fd, &now) == 0;
+	memset(&now.st_atim, 0, sizeof now.st_atim);
+	if (is_there && !hosts.error &&
+	    memcmp(&now, &hosts.stat, sizeof now) == 0) {
+		file_close();
+		return;
 	}
-	return file.error;
+	hosts.stat = now;
+	hosts.error = 0;
+	for (struct target *t = targets; t < targets_end; t++)
+		t->lookup.in_hosts = 0;
+	while (next_line())
+		read_hosts_line();
+	if (file.error)
+		hosts.error = file.error;
 }
 
 static struct {                     /* what resolv.conf(5) says */
-	int servers;
+	uint32_t fingerprint;       /* of its text */
+	int servers;                /* 0: it is to be read */
 	union endpoint server[SERVERS_MAX];
 	int ndots;
+	bool is_tcp_only;           /* options use-vc */
+	bool is_ipv4_only;          /* options no-aaaa */
 	int domains;                /* in the search list */
-	char domain[2][WORD_MAX + 1];   /* numbers candidate - 1, candidate */
+	char domain[DOMAINS_MAX][WORD_MAX + 1];
 } configuration;
 
-/* Of the search list only what the candidate may need. */
-static void read_line(int candidate)
+static void read_line(void)
 {
 	union endpoint *server = &configuration.server[configuration.servers];
-	int i = 0;
 	next_word();
-	if (is_word("nameserver", false)) {
+	if (is_word("nameserver")) {
 		if (configuration.servers < SERVERS_MAX && next_word() &&
 		    parse_ip(file.word, server, NULL)) {
 			server->in.sin_port = htons(NS_DEFAULTPORT);
 			configuration.servers++;
 		}
-	} else if (is_word("search", false) || is_word("domain", false)) {
-		for (; next_word(); i++)
-			if (i == candidate || i == candidate - 1)
-				memcpy(configuration.domain[i == candidate],
-					file.word, sizeof file.word);
+	} else if (is_word("search") || is_word("domain")) {
+		int i = 0;
+		for (; i < DOMAINS_MAX && next_word(); i++)
+			memcpy(configuration.domain[i], file.word,
+				sizeof file.word);
 		configuration.domains = i;
-	} else if (is_word("options", false)) {
-		while (next_word())
+	} else if (is_word("options")) {
+		while (next_word()) {
 			if (strncmp(file.word, "ndots:", 6) == 0)
 				configuration.ndots = parse_number(
 					file.word + 6, NDOTS_MAX - 1, NULL);
+			configuration.is_tcp_only |= is_word("use-vc");
+			configuration.is_ipv4_only |= is_word("no-aaaa");
+		}
 	}
 }
 
-/* Returns 0 or an errno. Without a name server in it that is 127.0.0.1. */
-static int read_configuration(int candidate)
+/* Without a name server in it that is 127.0.0.1. Returns 0 or an errno. */
+static int read_configuration(void)
 {
 	union endpoint *server = configuration.server;
 	set_special(server, AF_INET, true);
 	server->in.sin_port = htons(NS_DEFAULTPORT);
 	configuration.servers = configuration.domains = 0;
 	configuration.ndots = 1;
+	configuration.is_tcp_only = configuration.is_ipv4_only = false;
 	file_open("/etc/resolv.conf");
 	while (next_line())
-		read_line(candidate);
+		read_line();
 	configuration.servers = larger(configuration.servers, 1);
+	configuration.fingerprint = file.fingerprint;
 	return file.error;
 }
 
-/* Names: questions to the servers, and their answers (RFC 1035) */
+/* Names: questions to the servers (RFC 1035) */
 
-/* True for a target that is asked once only: no second probe or look-up. */
-static bool is_once(const struct target *t)
+static struct target *owners[1 << 16];  /* of the questions under way, by ID */
+static bool is_slow[2][SERVERS_MAX];    /* asked, but not waited for */
+
+static struct stream {              /* TCP to a name server */
+	struct stream *next;
+	struct target *target;      /* that asks, for family f, server i */
+	int f, i;
+	int fd;
+	bool is_sent;
+	int64_t until;
+	size_t size;                /* of what has come of the reply */
+	unsigned char reply[STREAM_MAX];
+} *streams;
+
+/* Ends what is under way of it; for what has been found out see the answer. */
+static void lookup_end(struct target *t)
 {
-	return t->state == ASSERT_FREE || options.timeout == 0;
+	struct lookup *l = &t->lookup;
+	if (!l->is_under_way)
+		return;
+	l->is_under_way = false;
+	owners[l->questions[0].id] = owners[l->questions[1].id] = NULL;
+	for (struct stream *s = streams; s; s = s->next)
+		if (s->target == t)
+			close_socket(&s->fd);
 }
 
 static int name_answer(const struct target *t)
 {
-	int ipv4 = t->lookup.questions[0].answer;
-	int ipv6 = t->lookup.questions[1].answer;
-	if (!t->lookup.is_needed)
-		return NAME_KNOWN;
-	return meaning_of(ipv6) > meaning_of(ipv4) ? ipv6 : ipv4;
+	return t->host_size ? t->lookup.answer : NAME_KNOWN;
 }
 
 /* With fewer than ndots dots the search list comes first, else the name as it
- * is; with a final dot there is no list. "" where it would be too long. */
-static void name_candidate(struct lookup *l, const char *host)
+ * is; with a final dot there is no list. Returns how many candidates there are,
+ * and the domain of this one, "" for the name as it is. */
+static int find_candidate(const struct target *t, const char **domain)
 {
-	size_t length = strlen(host);
-	bool is_absolute = host[length - 1] == '.';
-	int dots = 0;
-	for (const char *p = host; *p; p++)
+	int dots = 0, candidate = t->lookup.candidate;
+	for (const char *p = t->host; *p; p++)
 		dots += *p == '.';
+	bool is_absolute = t->host[t->host_size] == '.';
 	bool is_first = is_absolute || dots >= configuration.ndots;
-	l->candidates = is_absolute ? 1 : configuration.domains + 1;
-	strcpy(l->name, host);
-	if (l->candidate == (is_first ? 0 : configuration.domains))
-		return;
-	const char *domain = configuration.domain[!is_first];
-	domain += *domain == '.';       /* "search .": the name as it is */
-	if (length + 1 + strlen(domain) < sizeof l->name)
-		stpcpy(stpcpy(l->name + length, "."), domain);
-	else
-		*l->name = '\0';
+	bool is_bare = candidate == (is_first ? 0 : configuration.domains);
+	*domain = is_bare ? "" : configuration.domain[candidate - is_first];
+	return is_absolute ? 1 : configuration.domains + 1;
+}
+
+/* Appends labels, without the empty one; NULL where they can be no name. */
+static unsigned char *append_labels(unsigned char *to, const char *text)
+{
+	while (*text) {
+		size_t size = strcspn(text, ".");
+		if (size == 0 || size > LABEL_MAX)
+			return NULL;
+		*to++ = size;
+		to = mempcpy(to, text, size);
+		text += size;
+		text += *text == '.';
+	}
+	return to;
 }
 
 /* Writes a question; returns its size, or 0 if there can be no such name. */
-static size_t make_query(const struct lookup *l, int f, unsigned char *query)
+static size_t make_query(const struct target *t, int f, unsigned char *query)
 {
-	int type = f ? ns_t_aaaa : ns_t_a, size = 0;
-	if (*l->name)
-		size = res_mkquery(0, l->name, ns_c_in, type, NULL, 0, NULL,
-			query, QUERY_MAX);
-	query[0] = l->questions[f].id >> 8;
-	query[1] = l->questions[f].id;
-	return larger(size, 0);
+	unsigned id = t->lookup.questions[f].id;
+	unsigned char header[NS_HFIXEDSZ] = {
+		id >> 8, id, 1 /* recursion desired */, 0, 0, 1 };
+	unsigned char type[] = { 0, 0, f ? ns_t_aaaa : ns_t_a, 0, ns_c_in };
+	const char *domain;
+	find_candidate(t, &domain);
+	domain += *domain == '.';       /* "search .": the name as it is */
+	unsigned char *name = mempcpy(query, header, sizeof header);
+	unsigned char *end = append_labels(name, t->host);
+	if (end)
+		end = append_labels(end, domain);
+	if (!end || end - name > HOST_MAX + 1)
+		return 0;
+	end = mempcpy(end, type, sizeof type);
+	return end - query;
 }
 
-/* Found has the addresses of the question's type among the answers, whosever
- * they are: CNAMEs lead there. Returns the RCODE, or -1 if it is no answer to
- * this very question, or malformed; what is truncated may end anywhere. */
-static int read_reply(const unsigned char *reply, size_t size,
-	const unsigned char *query, size_t query_size, bool ipv6)
+/* Nobody can guess the IDs, which no other question under way has; at boot,
+ * without entropy, the clock must do. */
+static void draw_ids(struct target *t)
 {
-	const unsigned char *p = reply + query_size, *end = reply + size;
-	const unsigned type = ipv6 ? ns_t_aaaa : ns_t_a;
-	int count, wanted = ipv6 ? 16 : 4;
-	found.count = 0;
-	if (!query_size || size < query_size || memcmp(reply, query, 2) != 0 ||
-	    (reply[2] & 0xf8) != 0x80 || get16(reply + 4) != 1)
-		return -1;
-	for (size_t i = NS_HFIXEDSZ; i < query_size; i++)
-		if (tolower(reply[i]) != tolower(query[i]))
-			return -1;
-	bool is_truncated = reply[2] & 2;
-	for (count = get16(reply + 6); count > 0; count--) {
-		int length = dn_skipname(p, end);
-		if (length < 0 || end - p < length + NS_RRFIXEDSZ)
-			break;
-		p += length + NS_RRFIXEDSZ;
-		length = get16(p - 2);
-		if (end - p < length)
-			break;
-		if (get16(p - 10) == type && get16(p - 8) == ns_c_in &&
-		    length == wanted && found.count < ADDRESSES_MAX)
-			set_ip(&found.list[found.count++], p, ipv6);
-		p += length;
-	}
-	return count > 0 && !is_truncated ? -1 : reply[3] & 15;
+	static uint32_t seed;
+	struct question *q = t->lookup.questions;
+	do {
+		if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed)
+			seed += loop.now;
+		q[0].id = seed & 0xffff;
+		q[1].id = seed >> 16;
+	} while (owners[q[0].id] || owners[q[1].id] || q[0].id == q[1].id);
+	owners[q[0].id] = owners[q[1].id] = t;
 }
 
-/* The best that servers have said; NAME_ASKED while more is awaited. No address
- * counts when all have been heard, or DENIAL after the first. */
-static int family_answer(const struct target *t, const struct question *q)
-{
-	const struct lookup *l = &t->lookup;
-	int64_t end = l->candidate_started + NAME_PATIENCE;
-	if (is_once(t))
-		end = smaller(end, l->started + options.connect_timeout);
-	bool is_late = loop.poll_start >=
-		(loop.is_last ? loop.deadline - GRACE : end);
-	if (q->best == NAME_UNKNOWN && !q->fd)
-		is_late = loop.now >= q->denied_at + DENIAL;
-	is_late |= q->heard == (1 << l->servers) - 1 && !q->fd;
-	return is_late || q->best == NAME_KNOWN ? q->best : NAME_ASKED;
-}
-
-static void take_answer(struct question *q, int server, int answer)
-{
-	if (answer == NAME_UNKNOWN && q->best < NAME_UNKNOWN)
-		q->denied_at = loop.now;
-	q->best = larger(q->best, answer);
-	q->heard |= 1 << server;
-}
-
-/* The first candidate with an address is the name; after trouble with both
- * families the other is pending again. Silence is asked again, all else leads
- * to the next; after the last there is no such name, or failure if one failed.
- * Then sockets are made anew: routes and our own addresses may have changed. */
-static void lookup_decide(struct target *t)
-{
-	struct lookup *l = &t->lookup;
-	struct question *q = l->questions;
-	int answer[2] = { family_answer(t, &q[0]), family_answer(t, &q[1]) };
-	int best = larger(answer[0], answer[1]), next = l->candidate + 1;
-	int worst = smaller(answer[0], answer[1]);
-	bool was_lost = larger(q[0].answer, q[1].answer) < NAME_UNKNOWN;
-	if (!l->servers || (best < NAME_KNOWN && worst == NAME_ASKED))
-		return;
-	if (worst > NAME_ASKED)
-		lookup_end(l);
-	if (worst == NAME_SILENT && best < NAME_KNOWN) {
-		answer[0] = answer[1] = NAME_SILENT;
-	} else if (best < NAME_KNOWN) {
-		l->has_failed |= worst < NAME_UNKNOWN;
-		if (next < l->candidates) {
-			l->candidate = next;
-			l->due = loop.now;
-			return;
-		}
-		answer[0] = l->has_failed ? NAME_FAILED : NAME_UNKNOWN;
-		answer[1] = answer[0];
-	}
-	for (int f = 0; f < 2; f++) {
-		if (answer[f] == NAME_UNKNOWN)
-			unlist(t, f);
-		if (answer[f] == NAME_SILENT ? q[f].answer != NAME_KNOWN
-		    : answer[f] != NAME_ASKED || was_lost)
-			q[f].answer = answer[f];
-	}
-}
-
-/* A question by TCP is over: what fitted into UDP's answer counts. */
-static void stream_end(struct question *q)
-{
-	close_socket(&q->fd);
-	take_answer(q, q->server, q->has_fitted ? NAME_KNOWN : NAME_FAILED);
-}
-
-static void stream_start(struct lookup *l, struct question *q)
-{
-	union endpoint peer;
-	socklen_t size = sizeof peer;
-	q->server = ffs(q->truncated) - 1;
-	q->truncated &= q->truncated - 1;
-	q->is_sent = false;
-	q->size = 0;
-	q->give_up = loop.now + SECOND;
-	if (!q->reply)
-		q->reply = allocate(STREAM_MAX);
-	getpeername(l->fds[q->server], &peer.any, &size);  /* cannot fail */
-	if (q->reply)
-		q->fd = open_socket(peer.family, SOCK_STREAM);
-	/* To make room this very look-up may have given way. */
-	if (!q->fd || !l->servers || connect_socket(q->fd, &peer) != 0)
-		stream_end(q);
-}
-
-/* True for an answer. The first of a family with an address counts. */
-static bool take_reply(struct target *t, const unsigned char *reply,
-	size_t size, int server, bool is_stream)
-{
-	struct lookup *l = &t->lookup;
-	unsigned char query[QUERY_MAX];
-	int f = -1, code = -1, answer = NAME_FAILED;
-	while (code < 0 && ++f < 2)
-		code = read_reply(reply, size, query,
-			make_query(l, f, query), f);
-	if (code < 0)
-		return false;
-	struct question *q = &l->questions[f];
-	if (q->best == NAME_KNOWN)
-		return true;
-	if (reply[2] & 2 && !is_stream) {       /* it is truncated */
-		q->has_fitted |= list_found(t, f) && found.count > 0;
-		q->truncated |= 1 << server;
-		return true;
-	}
-	if (code == ns_r_noerror && found.count > 0) {
-		unlist(t, f);
-		answer = list_found(t, f) ? NAME_KNOWN : NAME_FAILED;
-	} else if (code == ns_r_noerror || code == ns_r_nxdomain) {
-		answer = NAME_UNKNOWN;
-	}
-	/* The other family has its time from the first sign of life on. */
-	if (answer == NAME_KNOWN &&
-	    larger(q->answer, l->questions[!f].answer) < NAME_UNKNOWN)
-		l->candidate_started = loop.now;
-	take_answer(q, server, answer);
-	return true;
-}
-
-/* Sends the question, or takes what has come of the reply: its length in two
- * bytes, and the packet (RFC 1035, 4.2.2). */
-static void stream_hear(struct target *t, int f)
-{
-	struct question *q = &t->lookup.questions[f];
-	unsigned char query[2 + QUERY_MAX];
-	if (!q->is_sent) {
-		ssize_t n = make_query(&t->lookup, f, query + 2);
-		query[0] = n >> 8;
-		query[1] = n;
-		q->is_sent = true;
-		if (send(q->fd, query, n + 2, MSG_NOSIGNAL) != n + 2)
-			stream_end(q);
-		return;
-	}
-	ssize_t n = recv(q->fd, q->reply + q->size, STREAM_MAX - q->size, 0);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	q->size += larger(n, 0);
-	size_t size = get16(q->reply);
-	if (n > 0 && (q->size < 2 || q->size < 2 + size))
-		return;
-	if (n > 0 && take_reply(t, q->reply + 2, size, q->server, true))
-		close_socket(&q->fd);
-	else
-		stream_end(q);
-}
-
-/* A refusal by ICMP is an error of the socket (udp(7)). */
-static void lookup_hear(struct target *t)
-{
-	struct lookup *l = &t->lookup;
-	struct question *q = l->questions;
-	/* Names have a turn, begun anywhere; the rest is there next time. */
-	for (int i = 0; i < l->servers && clock_now() >= loop.now + TURN; i++)
-		if (polls[l->fds[i]].revents)
-			return;
-	for (int i = 0; i < l->servers; i++) {
-		ssize_t n = 0;
-		for (int k = 0; n >= 0 && polls[l->fds[i]].revents &&
-		     k < PACKETS_MAX; k++) {
-			n = recv(l->fds[i], packet, sizeof packet, 0);
-			if (n >= 0)
-				take_reply(t, packet, n, i, false);
-		}
-		if (n < 0 && errno != EAGAIN && errno != EINTR) {
-			take_answer(&q[0], i, NAME_SILENT);
-			take_answer(&q[1], i, NAME_SILENT);
-		}
-	}
-	for (int f = 0; f < 2; f++) {
-		if (polls[q[f].fd].revents)
-			stream_hear(t, f);
-		else if (q[f].fd && loop.now >= q[f].give_up)
-			stream_end(&q[f]);
-		while (l->servers && q[f].truncated && !q[f].fd)
-			stream_start(l, &q[f]);
-	}
-	lookup_decide(t);
-}
-
-/* The sockets are connected: the kernel takes packets from there only. Where
- * descriptors are few, the next time begins with the server that got none. An
- * errno is returned where there is no socket at all. */
-static int open_servers(struct lookup *l)
-{
-	static int first;
-	int count = configuration.servers, has_any = l->servers;
-	for (int n = 0; n < count; n++) {
-		int i = (first + n) % count, *fd = &l->fds[i];
-		const union endpoint *e = &configuration.server[i];
-		if (*fd)
-			continue;
-		*fd = open_socket(e->family, SOCK_DGRAM);
-		if (!*fd && errno != EAFNOSUPPORT) {
-			if (!has_any)
-				return errno;
-			first = i;
-			break;
-		}
-		has_any |= *fd;
-		if (*fd && connect_socket(*fd, e) != 0)
-			close_socket(fd);
-	}
-	l->servers = count;
-	return 0;
-}
-
-/* Nobody can guess the IDs; at boot, without entropy, the clock must do. */
+/* A new candidate: nothing has been said of it. One check has its time for all
+ * of them. */
 static void lookup_begin(struct target *t)
 {
 	struct lookup *l = &t->lookup;
-	uint32_t id;
-	if (getrandom(&id, sizeof id, GRND_NONBLOCK) != sizeof id)
-		id = loop.now ^ loop.now >> 16;
-	l->questions[0].id = id;
-	l->questions[1].id = id >> 16;
-	l->fingerprint = file.fingerprint;
-	name_candidate(l, t->host);
-	l->has_failed &= l->candidate > 0;
-	l->candidate_started = loop.now;
-	if (l->candidate == 0 && !(is_once(t) && l->started))
-		l->started = loop.now;
-}
-
-/* Asks all servers or, in one check and while a denial waits for others, those
- * not heard yet. An error may be that of the packet before: hence two tries. */
-static void send_questions(struct target *t, bool is_new)
-{
-	struct lookup *l = &t->lookup;
-	unsigned char query[QUERY_MAX];
+	draw_ids(t);
 	for (int f = 0; f < 2; f++) {
 		struct question *q = &l->questions[f];
-		size_t size = make_query(l, f, query);
-		int failure = size ? NAME_SILENT : NAME_UNKNOWN;
-		if (is_new)
-			q->truncated = q->has_fitted = 0;
-		if (is_new || (!is_once(t) && (q->best != NAME_UNKNOWN ||
-		               loop.now >= q->denied_at + DENIAL))) {
-			q->best = NAME_SILENT;
-			q->heard = 0;
-		}
-		for (int i = 0; q->best < NAME_KNOWN && i < l->servers; i++) {
-			int fd = size ? l->fds[i] : 0;
-			if (!(q->heard & 1 << i) && (!fd ||
-			    (send(fd, query, size, MSG_NOSIGNAL) < 0 &&
-			     send(fd, query, size, MSG_NOSIGNAL) < 0)))
-				take_answer(q, i, failure);
-		}
+		for (int i = 0; i < SERVERS_MAX; i++)
+			q->said[i] = NAME_ASKED;
+		q->has_fitted = false;
+		q->until = NEVER;
+	}
+	if (l->candidate == 0)
+		l->verdict = NAME_UNKNOWN;
+	l->is_under_way = true;
+}
+
+/* What is known of a question that could not be sent. */
+static int unsent_answer(int error)
+{
+	return is_trouble(error) ? error : NAME_SILENT;
+}
+
+/* Sends a packet from this second's socket, which is connected: the kernel
+ * takes answers from there only. Returns what that says of the question. */
+static int line_send(int f, int i, const unsigned char *query, size_t size)
+{
+	const union endpoint *e = &configuration.server[i];
+	int *fd = &lines[current_line].fds[2 * i + f], error = 0;
+	if (!*fd) {
+		*fd = open_socket(e->family, SOCK_DGRAM);
+		error = *fd ? connect_socket(*fd, e) : errno;
+	}
+	if (error)
+		close_socket(fd);
+	/* An error may be that of the packet before: hence two tries. */
+	if (!error && send(*fd, query, size, MSG_NOSIGNAL) < 0 &&
+	    send(*fd, query, size, MSG_NOSIGNAL) < 0)
+		error = errno;
+	return error ? unsent_answer(error) : NAME_ASKED;
+}
+
+/* Asks by TCP; the question itself is sent when there is a connection. Returns
+ * what that says of the question: awaited, where nothing is in the way. */
+static int stream_start(struct target *t, int f, int i, int awaited)
+{
+	const union endpoint *e = &configuration.server[i];
+	struct stream *s = streams;
+	while (s && s->fd)
+		s = s->next;
+	if (!s) {
+		s = allocate(sizeof *s);
+		if (!s)
+			return ENOMEM;
+		s->next = streams;
+		streams = s;
+	}
+	s->target = t;
+	s->f = f;
+	s->i = i;
+	s->is_sent = false;
+	s->size = 0;
+	s->fd = open_socket(e->family, SOCK_STREAM);
+	int error = s->fd ? connect_socket(s->fd, e) : errno;
+	s->until = clock_now() +
+		(awaited == NAME_FITTING ? (int64_t)SECOND : PATIENCE);
+	if (!error)
+		return awaited;
+	close_socket(&s->fd);
+	int answer = unsent_answer(error);
+	return answer == NAME_SILENT && awaited == NAME_FITTING ? NAME_FITTED
+		: answer;
+}
+
+/* The best that servers have said of a question, NAME_SILENT at least. */
+static int best_said(const struct question *q)
+{
+	int best = NAME_SILENT;
+	for (int i = 0; i < configuration.servers; i++)
+		best = larger(best, q->said[i]);
+	return best;
+}
+
+static bool was_heard(const struct lookup *l)
+{
+	return best_said(&l->questions[0]) > NAME_SILENT ||
+	       best_said(&l->questions[1]) > NAME_SILENT;
+}
+
+/* Who could not be asked before has his time from now on. */
+static void give_time(struct target *t, struct question *q)
+{
+	int64_t now = clock_now();
+	if (is_once(t))
+		return;
+	if (q->until != NEVER)
+		q->until = now + SECOND;
+	if (t->lookup.until != NEVER)
+		t->lookup.until = now + PATIENCE;
+}
+
+/* Asks the servers that are not heard yet; what they have said stays said. Who
+ * could not be asked before has his time now. */
+static void question_send(struct target *t, int f)
+{
+	struct lookup *l = &t->lookup;
+	struct question *q = &l->questions[f];
+	unsigned char query[QUERY_MAX];
+	size_t size = make_query(t, f, query);
+	for (int i = 0; i < configuration.servers; i++) {
+		int before = q->said[i];
+		if (before > NAME_SILENT || best_said(q) >= NAME_EXCESS)
+			continue;
+		if (size == 0)
+			q->said[i] = NAME_UNKNOWN;
+		else if (configuration.is_tcp_only)
+			q->said[i] = stream_start(t, f, i, NAME_ASKED);
+		else
+			q->said[i] = line_send(f, i, query, size);
+		if (before < NAME_ASKED && q->said[i] == NAME_ASKED)
+			give_time(t, q);
 	}
 }
 
-/* Asks again on the same sockets, so that late answers count, while
- * resolv.conf(5) stays as it is. Returns 0, or the errno that prevented it. */
-static int lookup_ask(struct target *t)
+/* What has been asked of other servers, or of another list, is asked anew. */
+static void restart_lookups(void)
 {
-	struct lookup *l = &t->lookup;
-	bool is_begun = l->servers || l->candidate > 0;
-	int error = 0;
-	found.count = 0;
-	if (l->servers || l->candidate == 0)
-		error = read_hosts(t->host);
-	if (!error && found.count > 0) {
-		lookup_end(l);
-		unlist(t, false);
-		unlist(t, true);
-		l->questions[0].answer = NAME_KNOWN;
-		l->questions[1].answer = NAME_UNKNOWN;
-		return list_found(t, false) ? 0 : ENOMEM;
+	for (int n = 0; n < LINES_MAX; n++)
+		line_close(&lines[n]);
+	for (struct target *t = targets; t < targets_end; t++) {
+		if (t->lookup.is_under_way)
+			t->lookup.due = loop.now;
+		lookup_end(t);
+		t->lookup.candidate = 0;
 	}
-	if (!error)
-		error = read_configuration(l->candidate);
-	if (!error && is_begun && l->fingerprint != file.fingerprint) {
-		lookup_end(l);
-		error = read_configuration(0);
+	memset(is_slow, false, sizeof is_slow);
+}
+
+/* Opens a new line of sockets where the last is a second old, and reads
+ * resolv.conf(5) for it. Returns 0, or the errno that prevented it. */
+static int line_ready(void)
+{
+	uint32_t before = configuration.fingerprint;
+	if (configuration.servers &&
+	    loop.now < lines[current_line].opened + SECOND)
+		return 0;
+	int error = read_configuration();
+	if (error || configuration.fingerprint != before)
+		restart_lookups();
+	if (error) {
+		configuration.servers = 0;
+		return error;
 	}
-	bool is_new = !l->servers;
-	if (!error)
-		error = open_servers(l);
-	if (!error && is_new)
-		lookup_begin(t);
-	if (!error)
-		send_questions(t, is_new);
-	return error;
+	current_line = (current_line + 1) % LINES_MAX;
+	line_close(&lines[current_line]);
+	lines[current_line].opened = loop.now;
+	return 0;
 }
 
 /* Judging */
@@ -1505,22 +1639,18 @@ static struct address *strongest(const struct target *t)
 	return best;
 }
 
+/* Until all addresses of a name are known only one that is in use counts, or
+ * that may be; none for find. */
 static int target_answer(const struct target *t)
 {
 	const struct address *a = strongest(t);
 	int name = name_answer(t);
-	bool is_name = !a || meaning_of(a->answer) <= meaning_of(name);
-	return is_name ? name : a->answer;
-}
-
-/* What -s has opened is read first, or close(2) would reset it. */
-static void close_probe(struct address *a)
-{
-	for (int i = 0; a->open_since && i < DRAIN_MAX; i++)
-		if (recv(a->fd, packet, sizeof packet, 0) <= 0)
-			break;
-	a->open_since = 0;
-	close_socket(&a->fd);
+	bool is_name = !a || (name != NAME_KNOWN &&
+		(t->state == FIND || meaning_of(a->answer) < PENDING));
+	if (is_name)
+		return name;
+	return loop.is_lacking && a->answer == NO_ANSWER && !a->begun ? LACKING
+		: a->answer;
 }
 
 static void close_addresses(struct target *t)
@@ -1531,24 +1661,299 @@ static void close_addresses(struct target *t)
 
 static void close_target(struct target *t)
 {
-	lookup_end(&t->lookup);
+	lookup_end(t);
 	if (!t->found)
 		close_addresses(t);
 }
 
+/* With -a one that is reached ends the wait, and one that fails does not. */
 static void judge(struct target *t)
 {
 	unsigned meaning = 1 << meaning_of(target_answer(t));
 	bool is_end = meaning & states[t->state].ended_by;
-	if (meaning & states[t->state].reached_by)
+	if (t->outcome != WAITING)
+		return;
+	if (meaning & states[t->state].reached_by &&
+	    (t->state != FIND || t->found))
 		t->outcome = REACHED;
 	else if (is_end || (is_once(t) && meaning != 1 << PENDING))
 		t->outcome = FAILED;
 	else
 		return;
 	t->reached_at = loop.now;
-	loop.is_ended |= is_end;
+	loop.is_ended |= given['a'] ? t->outcome == REACHED : is_end;
 	close_target(t);
+}
+
+/* Names: answers */
+
+/* What is known of a family: NAME_ASKED while more is awaited. All that may
+ * have an address are waited for, until the time of a denial, or that of
+ * silence, is over: beside an answer only those that are not slow. Who has not
+ * used his time is slow until he is heard. */
+static int question_answer(const struct target *t, int f)
+{
+	const struct lookup *l = &t->lookup;
+	const struct question *q = &l->questions[f];
+	int best = best_said(q), unasked = best;
+	int64_t end = best >= NAME_UNKNOWN ? q->until
+		: smaller(l->until, loop.end);
+	bool is_awaited = false, is_fitting = false;
+	for (int i = 0; i < configuration.servers; i++) {
+		int said = q->said[i];
+		if (said == NAME_FITTING)
+			is_fitting = true;
+		else if (said < NAME_ASKED)
+			unasked = said;
+		if (said <= NAME_ASKED)
+			is_awaited |= best > NAME_SILENT ? !is_slow[f][i]
+				: said == NAME_ASKED;
+	}
+	if (best >= NAME_EXCESS)
+		return best;
+	if (is_fitting)
+		return is_once(t) && loop.heard >= l->until ? NAME_FITTING
+			: NAME_ASKED;
+	if (is_awaited && loop.heard < end)
+		return NAME_ASKED;
+	for (int i = 0; i < configuration.servers; i++)
+		if (best > NAME_SILENT && q->said[i] == NAME_ASKED &&
+		    (!is_once(t) || loop.heard < l->until))
+			is_slow[f][i] = true;
+	if (unasked != best)
+		return unasked;
+	if (best == NAME_FITTED)
+		return q->has_fitted ? NAME_KNOWN : NAME_FAILED;
+	return best;
+}
+
+/* What is known already stays so, unless there is no such name any more, or not
+ * all of its addresses are listed. */
+static void lookup_know(struct lookup *l, int answer)
+{
+	if (answer == NAME_UNKNOWN || answer == NAME_EXCESS ||
+	    answer == ENOMEM || l->answer != NAME_KNOWN)
+		l->answer = answer;
+}
+
+/* The look-up is over, and begins anew with the first candidate. */
+static void lookup_over(struct target *t, int answer)
+{
+	struct lookup *l = &t->lookup;
+	lookup_end(t);
+	l->candidate = 0;
+	lookup_know(l, answer);
+	if (is_once(t) && meaning_of(answer) != PENDING)
+		l->due = NEVER;
+}
+
+/* After a candidate without an address the next, at once. After the last there
+ * is no such name, unless one of them could not be told. */
+static void lookup_next(struct target *t)
+{
+	struct lookup *l = &t->lookup;
+	const char *domain;
+	int count = find_candidate(t, &domain);
+	lookup_end(t);
+	if (++l->candidate < count) {
+		l->due = loop.now;
+		return;
+	}
+	if (l->verdict == NAME_UNKNOWN)
+		unlist(t, BOTH);
+	lookup_over(t, l->verdict);
+}
+
+/* The first candidate with an address is the name. Silence of all, and trouble
+ * of ours before anybody was heard, are asked again; all else leads to the next
+ * candidate, after a while the silence of one family beside a denial, too. */
+static void lookup_decide(struct target *t)
+{
+	struct lookup *l = &t->lookup;
+	if (!l->is_under_way)
+		return;
+	int ipv4 = question_answer(t, 0), ipv6 = smaller(ipv4, NAME_UNKNOWN);
+	if (!configuration.is_ipv4_only)
+		ipv6 = question_answer(t, 1);
+	int best = larger(ipv4, ipv6), worst = smaller(ipv4, ipv6);
+	int trouble = meaning_of(best) == UNTOLD ? best : worst;
+	bool has_trouble = meaning_of(trouble) == UNTOLD;
+	bool is_early = is_once(t) || loop.heard < l->until;
+	if (best == NAME_ASKED || worst == NAME_ASKED) {
+		if (best > NAME_UNKNOWN)
+			lookup_know(l, NAME_ASKED);
+		judge(t);
+		return;
+	}
+	if (best > NAME_UNKNOWN) {
+		if (worst == NAME_UNKNOWN)
+			unlist(t, ipv6 == worst);
+		lookup_over(t, has_trouble ? trouble : NAME_KNOWN);
+	} else if (was_heard(l) && !(worst == NAME_SILENT && is_early)) {
+		if (has_trouble)
+			l->verdict = trouble;
+		else if ((best == NAME_FAILED || worst == NAME_FAILED) &&
+		         l->verdict == NAME_UNKNOWN)
+			l->verdict = NAME_FAILED;
+		lookup_next(t);
+	} else if (has_trouble || is_once(t)) {
+		l->due = loop.now + NAP;
+		lookup_over(t, has_trouble ? trouble : NAME_SILENT);
+	} else {                        /* and asked on */
+		if (loop.heard >= l->until)
+			l->until = NEVER;
+		if (loop.heard < loop.end || meaning_of(l->answer) == PENDING)
+			lookup_know(l, NAME_SILENT);
+	}
+	judge(t);
+}
+
+/* What a server says stays said. From the first answer of any on a family that
+ * keeps silent has its time, and from the first denial the other servers. */
+static void take_answer(struct target *t, int f, int i, int answer)
+{
+	struct lookup *l = &t->lookup;
+	struct question *q = &l->questions[f];
+	if (!is_once(t) && !was_heard(l))
+		l->until = loop.now + PATIENCE;
+	q->said[i] = answer;
+	if (answer >= NAME_UNKNOWN && q->until == NEVER)
+		q->until = is_once(t) ? smaller(loop.now + SECOND, l->until)
+			: loop.now + SECOND;
+}
+
+/* Found has the addresses of the question's type among the answers, whosever
+ * they are: CNAMEs lead there. Returns the RCODE, or -1 if it is no answer to
+ * this very question, or malformed; what is truncated may end anywhere, and a
+ * failure may come without the question. */
+static int read_reply(const unsigned char *reply, size_t size,
+	const unsigned char *query, size_t query_size, bool ipv6)
+{
+	const unsigned char *p = reply + query_size, *end = reply + size;
+	const unsigned type = ipv6 ? ns_t_aaaa : ns_t_a;
+	int count, wanted = ipv6 ? 16 : 4, code = reply[3] & 15;
+	found.count = found.is_excess = 0;
+	if (get16(reply) != get16(query) || (reply[2] & 0xf8) != 0x80)
+		return -1;
+	if (get16(reply + 4) == 0 && code != ns_r_noerror &&
+	    code != ns_r_nxdomain)
+		return code;
+	if (!query_size || size < query_size || get16(reply + 4) != 1)
+		return -1;
+	for (size_t i = NS_HFIXEDSZ; i < query_size; i++)
+		if (tolower(reply[i]) != tolower(query[i]))
+			return -1;
+	bool is_truncated = reply[2] & 2;
+	for (count = get16(reply + 6); count > 0; count--) {
+		int length = dn_skipname(p, end);
+		if (length < 0 || end - p < length + NS_RRFIXEDSZ)
+			break;
+		p += length + NS_RRFIXEDSZ;
+		length = get16(p - 2);
+		if (end - p < length)
+			break;
+		if (get16(p - 10) == type && get16(p - 8) == ns_c_in &&
+		    length == wanted)
+			add_found(p, ipv6);
+		p += length;
+	}
+	return count > 0 && !is_truncated ? -1 : code;
+}
+
+/* What a whole answer says; one without an address, of a server that is neither
+ * the name's own nor asks others, says nothing. */
+static int whole_answer(struct target *t, int f, int code,
+	const unsigned char *reply)
+{
+	bool is_lame = !(reply[2] & 4) && !(reply[3] & 0x80);   /* AA, RA */
+	if (code == ns_r_noerror && found.count > 0) {
+		unlist(t, f);
+		if (list_found(t, f) && !found.is_excess)
+			return NAME_KNOWN;
+		t->lookup.answer = NAME_ASKED;  /* what was known is no more */
+		return found.is_excess ? NAME_EXCESS : ENOMEM;
+	}
+	if (code == ns_r_nxdomain || (code == ns_r_noerror && !is_lame))
+		return NAME_UNKNOWN;
+	return NAME_FAILED;
+}
+
+/* True for an answer, of at least a header. The first with an address counts,
+ * whoever has said what before. */
+static bool take_reply(struct target *t, int f, int i,
+	const unsigned char *reply, size_t size, bool is_stream)
+{
+	struct question *q = &t->lookup.questions[f];
+	unsigned char query[QUERY_MAX];
+	size_t query_size = make_query(t, f, query);
+	int code = read_reply(reply, size, query, query_size, f);
+	bool is_good = code == ns_r_noerror || code == ns_r_nxdomain;
+	bool is_truncated = reply[2] & 2 && is_good;
+	bool has_address = code == ns_r_noerror && found.count && !is_truncated;
+	if (code < 0)
+		return false;
+	if (best_said(q) >= NAME_EXCESS ||
+	    (q->said[i] > NAME_SILENT && !is_stream && !has_address))
+		return true;
+	if (is_truncated) {
+		q->has_fitted |= list_found(t, f) && found.count > 0;
+		if (t->state != OCCUPIED)       /* what was known may be less */
+			t->lookup.answer = NAME_ASKED;
+		take_answer(t, f, i, is_stream ? NAME_FITTED
+			: stream_start(t, f, i, NAME_FITTING));
+	} else {
+		take_answer(t, f, i, whole_answer(t, f, code, reply));
+	}
+	return true;
+}
+
+/* TCP is over without an answer; the error is 0 if it was only silent. */
+static void stream_end(struct stream *s, int error)
+{
+	int *said = &s->target->lookup.questions[s->f].said[s->i];
+	close_socket(&s->fd);
+	if (*said != NAME_ASKED && *said != NAME_FITTING)
+		return;                         /* it has said more by now */
+	if (is_trouble(error))
+		*said = error;
+	else if (*said == NAME_FITTING)
+		take_answer(s->target, s->f, s->i, NAME_FITTED);
+	else if (error)
+		*said = NAME_SILENT;
+}
+
+/* Sends the question: its length in two bytes, and the packet (RFC 1035,
+ * 4.2.2). */
+static void stream_send(struct stream *s)
+{
+	unsigned char query[2 + QUERY_MAX];
+	ssize_t size = make_query(s->target, s->f, query + 2);
+	query[0] = size >> 8;
+	query[1] = size;
+	ssize_t n = send(s->fd, query, size + 2, MSG_NOSIGNAL);
+	s->is_sent = n == size + 2;
+	if (s->is_sent)                 /* late, after a stop */
+		s->until = larger(s->until, clock_now() + SECOND);
+	else if (n >= 0 || errno != EAGAIN || loop.polled >= s->until)
+		stream_end(s, n < 0 ? errno : EPIPE);
+}
+
+/* Takes what has come of the reply, which looks the same. */
+static void stream_hear(struct stream *s)
+{
+	ssize_t n = recv(s->fd, s->reply + s->size, STREAM_MAX - s->size, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	int error = n < 0 ? errno : ECONNRESET;
+	s->size += larger(n, 0);
+	size_t size = get16(s->reply);
+	if (n > 0 && (s->size < 2 || s->size < 2 + size))
+		return;
+	if (n > 0 && size >= NS_HFIXEDSZ &&
+	    take_reply(s->target, s->f, s->i, s->reply + 2, size, true))
+		close_socket(&s->fd);
+	else
+		stream_end(s, error);
 }
 
 /* Probes */
@@ -1561,27 +1966,30 @@ static int set_option(int fd, int level, int name, int value)
 /* For SO_LINGER: close(2) sends a RST, or goes the ordinary way. */
 static const struct linger rst = { .l_onoff = 1 }, fin = { .l_onoff = 0 };
 
-/* True if it is this machine's: only such a one can be taken for
+/* Returns 0 if it is this machine's, EADDRNOTAVAIL if not, or the trouble that
+ * kept it from being found out. Only such a one can be taken for
  * IP_MULTICAST_IF (ip(7)), or is its own source with IPv6. */
-static bool is_local(const union endpoint *e)
+static int find_local(const union endpoint *e)
 {
-	const struct in6_addr *ipv6 = &e->in6.sin6_addr;
-	uint32_t ipv4 = e->in.sin_addr.s_addr;
-	bool is_ipv4 = e->family == AF_INET, result = false;
+	int ipv4 = e->in.sin_addr.s_addr;
+	bool is_ipv4 = e->family == AF_INET;
 	union endpoint self;
 	socklen_t size = sizeof self;
-	if (is_ipv4 ? ntohl(ipv4) >> 24 == 127 : IN6_IS_ADDR_LOOPBACK(ipv6))
-		return true;
-	int fd = open_socket(e->family, SOCK_DGRAM);
-	if (!fd)                /* then bind(2) will say so, too */
-		return true;
-	if (is_ipv4)
-		result = !set_option(fd, IPPROTO_IP, IP_MULTICAST_IF, ipv4);
-	else if (connect_socket(fd, e) == 0 &&
-	         getsockname(fd, &self.any, &size) == 0)
-		result = IN6_ARE_ADDR_EQUAL(&self.in6.sin6_addr, ipv6);
+	if (is_ipv4 ? *(const char *)&e->in.sin_addr == 127
+	            : is_ipv6(e, &in6addr_loopback))
+		return 0;
+	int fd = open_socket(e->family, SOCK_DGRAM), error = 0;
+	if (!fd)
+		error = errno;
+	else if (!is_ipv4)
+		error = connect_socket(fd, e);
+	else if (set_option(fd, IPPROTO_IP, IP_MULTICAST_IF, ipv4) < 0)
+		error = errno;
+	if (!error && !is_ipv4 && (getsockname(fd, &self.any, &size) < 0 ||
+	                          !is_ipv6(e, &self.in6.sin6_addr)))
+		error = EADDRNOTAVAIL;
 	close_socket(&fd);
-	return result;
+	return !error || is_trouble(error) ? error : EADDRNOTAVAIL;
 }
 
 /* Asks the kernel, which sends nothing. */
@@ -1622,10 +2030,12 @@ static int try_bind(const union endpoint *e, bool may_share)
 static int check_local(const union endpoint *e, int answer)
 {
 	enum meaning meaning = meaning_of(answer);
-	bool is_open = meaning == SILENT || meaning == UNREACHABLE;
-	if (!is_open || e->family == AF_UNIX || !is_local(e))
+	if ((meaning != SILENT && meaning != UNREACHABLE) ||
+	    e->family == AF_UNIX)
 		return answer;
-	int error = try_bind(e, true);
+	int error = find_local(e);
+	if (!error)
+		error = try_bind(e, true);
 	if (error == EADDRINUSE)
 		return MUTE;
 	bool is_nobody = error == 0 || error == EADDRNOTAVAIL;
@@ -1662,9 +2072,8 @@ static int probe_answer(const struct address *a)
 		return connect_answer(&a->endpoint, error);
 	if (getsockname(a->fd, &self.any, &size) < 0)
 		return errno;
-	bool is_tentative = self.family == AF_INET6 &&
-		IN6_IS_ADDR_LOOPBACK(&self.in6.sin6_addr) &&
-		!IN6_IS_ADDR_LOOPBACK(&a->endpoint.in6.sin6_addr);
+	bool is_tentative = is_ipv6(&self, &in6addr_loopback) &&
+		!is_ipv6(&a->endpoint, &in6addr_loopback);
 	if (getpeername(a->fd, &peer.any, &size) < 0)
 		return errno != ENOTCONN ? errno :
 			is_tentative ? EADDRNOTAVAIL : NO_ANSWER;
@@ -1680,8 +2089,7 @@ static int stable_answer(const struct address *a, short events)
 		return DROPPED;
 	if (events)
 		recv(a->fd, packet, sizeof packet, 0);
-	int64_t end = a->open_since + options.stable;
-	return loop.poll_start >= end ? ACCEPTED : STILL_OPEN;
+	return loop.polled >= a->until ? ACCEPTED : STILL_OPEN;
 }
 
 /* Its zone is the interface that has that name now. */
@@ -1689,13 +2097,15 @@ static int open_address(struct address *a)
 {
 	union endpoint *e = &a->endpoint;
 	while (a->zone && !(e->in6.sin6_scope_id = if_nametoindex(a->zone)))
-		if (!has_made_room(HOLD))
+		if (!has_made_room())
 			return errno;
 	a->fd = open_socket(e->family, SOCK_STREAM);
 	return a->fd ? 0 : errno;
 }
 
-/* Returns the answer, or NO_ANSWER while that is awaited. */
+/* Returns the answer, or NO_ANSWER while that is awaited. Silence counts from
+ * here, since the process may have been stopped: for the connect timeout or,
+ * where that ends first, for nine tenths of TIME and until it is up. */
 static int probe_begin(struct address *a)
 {
 	const union endpoint *e = &a->endpoint;
@@ -1715,26 +2125,72 @@ static int probe_begin(struct address *a)
 	int answer = probe_answer(a);
 	if (answer == NO_ANSWER || options.stable)
 		set_option(a->fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	int64_t now = clock_now(), time = options.timeout;
+	if (loop.has_process_ended)     /* that shortens no silence */
+		time = FOREVER;
+	a->until = smaller(now + options.connect_timeout,
+		larger(now + time - time / 10, loop.deadline));
 	return answer;
+}
+
+/* When to probe it again. The pause is a hundredth of the time waited, or ten
+ * times what all such probes take; a long one may be due to a stop. The last
+ * check asks all once more that were asked before it. */
+static int64_t next_due(const struct target *t, int64_t begun)
+{
+	int64_t now = clock_now();
+	int64_t pause = smaller((now - loop.start) / 100, NAP);
+	if (is_once(t))
+		return NEVER;
+	if (loop.now >= loop.deadline)
+		return begun < loop.deadline ? loop.now : NEVER;
+	pause = larger(pause, 10 * loop.cost * loop.crowd);
+	return now + larger(MS, smaller(pause, SECOND));
+}
+
+/* For free, an address that has accepted is gone only if it is silent or
+ * unreachable twice, 1 s apart: a route may have been away, or packets lost.
+ * True for the first of the two. */
+static bool is_in_doubt(struct address *a, int answer)
+{
+	enum meaning meaning = meaning_of(answer);
+	if (meaning == ACCEPTING)
+		a->confirm = NEVER;
+	if ((meaning != SILENT && meaning != UNREACHABLE) ||
+	    a->begun >= a->confirm)
+		return false;
+	int64_t now = clock_now();
+	a->confirm = smaller(a->confirm, now + SECOND);
+	/* A probe that would end later should be one that counts. */
+	if (meaning == SILENT && now + options.connect_timeout >= a->confirm)
+		a->due = larger(a->due, a->confirm);
+	return true;
 }
 
 /* With -s, STILL_OPEN is no news where the last answer was ACCEPTED, or was
  * DROPPED and the new connection is younger than LOST. */
 static void settle(struct target *t, struct address *a, int answer)
 {
-	if (answer == ACCEPTED && options.stable && !a->open_since) {
+	if (answer == ACCEPTED && options.stable && !a->is_open) {
 		setsockopt(a->fd, SOL_SOCKET, SO_LINGER, &fin, sizeof fin);
-		a->open_since = loop.now;
+		a->is_open = true;
+		a->until = clock_now() + options.stable;
 		answer = STILL_OPEN;
 	}
-	bool is_old_news = a->answer == ACCEPTED ||
-		(a->answer == DROPPED && loop.now < a->open_since + LOST);
+	bool is_old_news = a->answer == ACCEPTED || (a->answer == DROPPED &&
+		loop.now < a->until - options.stable + LOST);
 	if (answer == NO_ANSWER || (answer == STILL_OPEN && is_old_news))
 		return;
-	if (answer != STILL_OPEN)
+	if (answer != STILL_OPEN) {
 		close_probe(a);
+		a->due = next_due(t, a->begun);
+	}
+	if (answer == DROPPED && a->due != NEVER)
+		a->due = larger(a->due, a->begun + NAP);
 	if (t->state != OCCUPIED)
 		answer = check_local(&a->endpoint, answer);
+	if (t->state == FREE && !is_once(t) && is_in_doubt(a, answer))
+		return;
 	a->answer = answer;
 	judge(t);
 }
@@ -1742,8 +2198,9 @@ static void settle(struct target *t, struct address *a, int answer)
 /* find */
 
 /* Returns BOUND or an errno. A port in TIME_WAIT needs SO_REUSEADDR, and then
- * only listen(2) keeps others off. With a HOST, :: serves IPv4, too. */
-static int bind_address(struct address *a, int port, bool has_host)
+ * others may bind it, too. With a HOST, :: serves IPv4 as well. */
+static int bind_address(struct address *a, int port, bool has_host,
+	bool may_share)
 {
 	union endpoint *e = &a->endpoint;
 	socklen_t size = sizeof *e;
@@ -1754,11 +2211,9 @@ static int bind_address(struct address *a, int port, bool has_host)
 	if (e->family == AF_INET6)
 		set_option(a->fd, IPPROTO_IPV6, IPV6_V6ONLY, !has_host);
 	error = bind_socket(a->fd, e);
-	if (error == EADDRINUSE && port && !given['r']) {
+	if (error == EADDRINUSE && may_share) {
 		set_option(a->fd, SOL_SOCKET, SO_REUSEADDR, 1);
 		error = bind_socket(a->fd, e);
-		if (!error && listen(a->fd, 1) < 0)
-			error = errno;
 	}
 	if (!error) {
 		getsockname(a->fd, &e->any, &size);     /* cannot fail */
@@ -1768,16 +2223,29 @@ static int bind_address(struct address *a, int port, bool has_host)
 	return check_family(e->family, error);
 }
 
+/* True for a port that another target holds or asks for by itself. */
+static bool is_taken(const struct target *t, int port)
+{
+	for (struct target *other = targets; other < targets_end; other++)
+		if (other != t && (other->found == port ||
+		    ((t->low < t->high || !t->low) &&
+		     other->low == port && other->high == port)))
+			return true;
+	return false;
+}
+
 /* Returns the port of the first one bound, or 0; the answers tell the rest. */
 static int bind_all(struct target *t, int port)
 {
+	bool may_share = port && !given['r'] && !is_taken(t, port);
 	int bound = 0;
 	for (struct address *a = t->addresses; a; a = a->next)
 		a->answer = EAFNOSUPPORT;
 	for (struct address *a = t->addresses; a; a = a->next) {
 		if (!a->is_listed)
 			continue;
-		a->answer = bind_address(a, bound ? bound : port, *t->host);
+		a->answer = bind_address(a, bound ? bound : port, *t->host,
+			may_share);
 		if (a->answer == BOUND)
 			bound = ntohs(a->endpoint.in.sin_port);
 		else if (a->answer != EAFNOSUPPORT)
@@ -1799,12 +2267,7 @@ static void find_port(struct target *t)
 	for (int i = 0; i < tries && !t->found; i++) {
 		int port = bind_all(t, t->low ? t->low + i : 0);
 		int answer = strongest(t)->answer;
-		bool is_taken = false;  /* by another target */
-		for (size_t n = 0; tries > 1 && n < target_count; n++)
-			is_taken |= targets[n].found == port ||
-				(targets[n].low == port &&
-				 targets[n].high == port);
-		if (answer == BOUND && is_taken)
+		if (answer == BOUND && tries > 1 && is_taken(t, port))
 			answer = first->answer = EADDRINUSE;
 		if (answer == BOUND) {
 			t->found = port;
@@ -1816,13 +2279,12 @@ static void find_port(struct target *t)
 		}
 		close_addresses(t);
 		if ((answer != EADDRINUSE && answer != EACCES) ||
-		    (t->low == 0 && !port) || clock_now() >= loop.deadline)
+		    (t->low == 0 && !port) ||
+		    clock_now() - GRACE >= loop.deadline)
 			break;
 	}
 	for (int i = 0; i < PICKS_MAX; i++)
 		close_socket(&picks[i]);
-	for (struct address *a = t->addresses; a; a = a->next)
-		held_count += a->fd != 0;
 }
 
 /* The accepted side, with the listener's SO_REUSEADDR, closes first. Then only
@@ -1849,22 +2311,30 @@ static int make_time_wait(int listener, const union endpoint *e)
 }
 
 /* Reserves the port that the address holds, of a wildcard on loopback, and lets
- * go of it. NOT_KEPT: anybody could have it (net.ipv4.tcp_max_tw_buckets). */
+ * go of it; trouble may pass while there is TIME. NOT_KEPT: anybody could have
+ * it (net.ipv4.tcp_max_tw_buckets). */
 static int reserve(const struct target *t, struct address *a)
 {
 	union endpoint *e = &a->endpoint;
+	int error;
 	replace_wildcard(e);
-	int error = check_family(e->family, make_time_wait(a->fd, e));
+	do {
+		error = make_time_wait(a->fd, e);
+		error = check_family(e->family, error);
+	} while (error && error != EAFNOSUPPORT && options.timeout > 0 &&
+	         clock_now() < loop.deadline && poll(NULL, 0, NAP / MS) == 0);
 	close_socket(&a->fd);
 	if (error)
 		return error == EAFNOSUPPORT && !*t->host ? 0 : error;
 	return try_bind(e, false) ? 0 : NOT_KEPT;
 }
 
+/* Lets go of the ports, reserved if so wanted, and prints them. */
 static int hand_over(void)
 {
-	char text[OPEN_MAX * sizeof "65535\n"], *end = text;
-	for (struct target *t = targets; t < targets + target_count; t++) {
+	static char text[OPEN_MAX * sizeof "65535\n"];
+	char *end = text;
+	for (struct target *t = targets; t < targets_end; t++) {
 		end = stpcpy(append_number(end, t->found, 10, 1), "\n");
 		for (struct address *a = t->addresses; a; a = a->next) {
 			int error = given['r'] && a->fd ? reserve(t, a) : 0;
@@ -1889,21 +2359,23 @@ static void tell(bool all)
 	struct pollfd to = { .fd = STDERR_FILENO, .events = POLLOUT };
 	if (!given['v'])
 		return;
-	for (struct target *t = targets; t < targets + target_count; t++) {
+	for (struct target *t = targets; t < targets_end; t++) {
 		int64_t ms = (t->reached_at - loop.start) / MS;
-		int news = t->outcome == REACHED ? DONE : target_answer(t);
-		if (news == t->told || meaning_of(news) == PENDING ||
-		    (news == DONE && t->state == FIND))
+		bool is_reached = t->outcome == REACHED;
+		const struct answer *news = explain(target_answer(t));
+		const char *text = is_reached ? states[t->state].reached
+			: news->text;
+		if (text == t->told || (is_reached && t->state == FIND) ||
+		    (!is_reached && news->meaning == PENDING))
 			continue;
 		if (!all && poll(&to, 1, 0) <= 0)
 			return;
-		t->told = news;
-		if (news == DONE)
-			say("portend: %: & after #.### s\n", t->given,
-				states[t->state].reached, (int)(ms / 1000),
-				(int)(ms % 1000));
+		t->told = text;
+		if (is_reached)
+			say("portend: %: & after #.### s\n", t->given, text,
+				(int)(ms / 1000), (int)(ms % 1000));
 		else
-			say("portend: %: &\n", t->given, explain(news)->text);
+			say("portend: %: &\n", t->given, text);
 	}
 }
 
@@ -1932,244 +2404,218 @@ static void say_failure(const struct target *t, int answer, const char *why)
 		say("Port % not & on %.&\n", t->service, wanted, host, why);
 }
 
-/* Where another one ended the wait nothing can be said of those that waited. */
-static int report(void)
+/* Why a target is not reached; "" if that goes without saying. */
+static const char *reason_of(const struct target *t, int answer)
 {
-	int status = EXIT_REACHED;
-	for (struct target *t = targets; t < targets + target_count; t++) {
-		int answer = target_answer(t);
-		char reason[64] = "";
-		if (t->outcome == REACHED)
-			continue;
-		if (answer != states[t->state].plain)
-			stpcpy(stpcpy(stpcpy(reason, " ("),
-				explain(answer)->text), ")");
-		if (!given['q'] && (t->outcome == FAILED || loop.is_last) &&
-		    (t->state != FIND || status == EXIT_REACHED))
-			say_failure(t, answer, reason);
-		status = EXIT_NOT_REACHED;
-	}
-	return status;
+	static char reason[64];
+	bool is_late = t->outcome == WAITING || t->reached_at >= loop.deadline;
+	*reason = '\0';
+	if (loop.has_process_ended && is_late)
+		strcpy(append_number(stpcpy(reason, " (Process "), options.pid,
+			10, 1), " has ended)");
+	else if (answer != states[t->state].plain)
+		strcpy(stpcpy(stpcpy(reason, " ("), explain(answer)->text),
+			")");
+	return reason;
 }
 
-/* Asking: each ask_... returns false if the turn is over */
+/* Where one target ended the wait nothing can be said of those that waited. */
+static int report(void)
+{
+	bool is_last = loop.end != NEVER, is_told = false;
+	size_t reached = 0, wanted = given['a'] ? 1 : targets_end - targets;
+	for (struct target *t = targets; t < targets_end; t++)
+		if (t->outcome == REACHED)
+			reached++;
+	if (reached >= wanted)
+		return EXIT_REACHED;
+	for (struct target *t = targets; t < targets_end; t++) {
+		int answer = target_answer(t);
+		if (given['q'] || t->outcome == REACHED ||
+		    (t->outcome == WAITING && !is_last) ||
+		    (t->state == FIND && is_told))
+			continue;
+		say_failure(t, answer, reason_of(t, answer));
+		is_told = true;
+	}
+	return EXIT_NOT_REACHED;
+}
+
+/* Asking: what is due */
+
+static void wake_at(int64_t time)
+{
+	loop.wake = smaller(loop.wake, time);
+}
 
 static bool is_turn_over(void)
 {
 	loop.now = clock_now();
-	return loop.is_hurried = loop.now - loop.turn_start >= TURN;
+	return loop.now - loop.turn >= TURN;
 }
 
-static bool is_due(const struct target *t, int64_t asked)
+/* When to probe it or, for find, all of the target's. The last check is when
+ * TIME is up; it cannot help with -s. */
+static int64_t address_due(const struct target *t, const struct address *a)
 {
-	return is_once(t) ? !asked : asked < loop.round_start;
+	int64_t due = t->state == FIND ? t->due : a->due;
+	bool is_ready = t->state != FIND || name_answer(t) == NAME_KNOWN;
+	if (!is_ready || !a->is_listed || a->fd || due == NEVER ||
+	    (options.stable && due >= loop.deadline))
+		return NEVER;
+	return smaller(due, loop.deadline);
 }
 
-static bool ask_name(struct target *t)
+/* At the end there is no time for an answer, but for what was never asked. */
+static int64_t lookup_due(const struct target *t)
 {
-	struct lookup *l = &t->lookup;
-	bool is_new = !l->servers && l->candidate == 0;
-	if (!l->is_needed || loop.is_last || loop.now < l->due ||
-	    (is_new && is_once(t) && meaning_of(name_answer(t)) != PENDING))
-		return true;
-	if (is_turn_over())
-		return false;
-	/* Silence ends it first: see what ppoll says of now. */
-	if (l->servers && loop.now >= l->candidate_started + NAME_PATIENCE) {
-		l->due = loop.now + MS;
-		return true;
-	}
-	bool is_full = is_new && loop.room <= 0;
-	int error = is_full ? 0 : lookup_ask(t);
-	loop.now = clock_now();
-	if (error == ETIMEDOUT)
-		return false;
-	if (is_full || is_room_awaited(error)) {
-		loop.room = 0;
-		if (loop.held_back == target_count)
-			loop.held_back = t - targets;
-		return true;
-	}
-	loop.room -= is_new;
-	l->due = loop.now + SECOND;
-	if (error)
-		l->questions[0].answer = l->questions[1].answer = error;
-	lookup_decide(t);
-	judge(t);
-	return true;
+	int64_t due = t->lookup.due;
+	bool is_late = due > 0 && loop.now >= loop.deadline;
+	return !t->host_size || is_late || due >= loop.deadline ? NEVER : due;
 }
 
-static bool ask_address(struct target *t, struct address *a)
+static bool has_probe(const struct target *t)
 {
-	if (t->outcome != WAITING || a->fd || !a->is_listed ||
-	    !is_due(t, a->asked) || (loop.is_last && options.stable) ||
-	    (a->answer == DROPPED && loop.now < a->asked + NAP))
-		return true;
-	if (is_turn_over())
-		return false;
+	const struct address *a = t->addresses;
+	while (a && !a->fd)
+		a = a->next;
+	return a;
+}
+
+static void ask_address(struct target *t, struct address *a)
+{
+	int64_t before = a->begun;
+	a->begun = loop.now;
+	loop.asked++;
 	int answer = probe_begin(a);
+	loop.probes += a->fd != 0;
 	if (is_room_awaited(answer))
-		return false;
-	a->asked = loop.now;
-	settle(t, a, answer);
-	return true;
+		a->begun = before;
+	else
+		settle(t, a, answer);
 }
 
-static bool ask_port(struct target *t)
+static void ask_port(struct target *t)
 {
-	if (t->outcome != WAITING || !is_due(t, t->asked) ||
-	    meaning_of(name_answer(t)) == PENDING || !strongest(t))
-		return true;
-	if (is_turn_over())
-		return false;
-	t->asked = loop.now;
+	t->begun = loop.now;
+	loop.asked++;
 	find_port(t);
+	t->due = next_due(t, t->begun);
 	judge(t);
-	return true;
 }
 
+/* False if the turn is over, or descriptors are lacking. */
 static bool ask_target(struct target *t)
 {
-	bool is_done = ask_name(t);
-	if (t->state == FIND)
-		return is_done && ask_port(t);
-	for (struct address *a = t->addresses; is_done && a; a = a->next)
-		is_done = ask_address(t, a);
-	return is_done;
+	struct address *a = t->addresses;
+	for (; a && t->outcome == WAITING; a = a->next) {
+		bool is_due = loop.now >= address_due(t, a);
+		loop.is_further = has_probe(t);
+		if (is_due && loop.is_full && loop.is_further)
+			return true;
+		if (is_due && is_turn_over()) {
+			wake_at(loop.now);
+			return false;
+		}
+		if (is_due && t->state == FIND)
+			ask_port(t);
+		else if (is_due)
+			ask_address(t, a);
+		if (is_due && loop.is_full)
+			return loop.is_further;
+		wake_at(address_due(t, a));
+	}
+	return true;
 }
 
-/* The loop */
+/* Asks the servers or, where it is in hosts(5), nobody. */
+static void ask_name(struct target *t)
+{
+	struct lookup *l = &t->lookup;
+	int count = l->in_hosts;
+	int error = hosts.error || count > 0 ? hosts.error : line_ready();
+	if (is_room_awaited(error)) {
+		l->answer = l->answer == NAME_ASKED ? LACKING : l->answer;
+	} else if (error) {             /* time-out: a file took too long */
+		l->due = loop.now + NAP;
+		if (error != ETIMEDOUT)
+			lookup_over(t, error);
+	} else if (count > 0) {
+		l->due = loop.now + SECOND;
+		lookup_over(t, count > HOSTS_MAX ? NAME_EXCESS : NAME_KNOWN);
+	} else {
+		bool is_new = !l->is_under_way;
+		if (is_new)
+			lookup_begin(t);
+		question_send(t, 0);
+		if (!configuration.is_ipv4_only)
+			question_send(t, 1);
+		loop.now = clock_now();
+		if (is_new && !is_once(t))
+			l->until = loop.now + PATIENCE;
+		else if (l->until == 0)
+			l->until = loop.now + options.connect_timeout;
+		else if (loop.now > l->due + LOST)      /* after a stop */
+			l->until = larger(l->until, loop.now + LOST);
+		l->due = loop.now + SECOND;
+		loop.fresh++;
+		lookup_decide(t);
+	}
+	judge(t);
+}
 
-/* Where a probe for occupied is old its SYN was lost: it is begun anew. */
+/* All that are due, from anywhere on, but not so many at once that answers are
+ * lost. A candidate that can be no name is followed at once. */
+static void ask_names(void)
+{
+	bool is_read = false;
+	loop.fresh = 0;
+	for (struct target *t = targets; t < targets_end; t++)
+		loop.fresh += t->lookup.is_under_way &&
+			loop.now < t->lookup.due - SECOND + FRESH;
+	size_t count = targets_end - targets;
+	for (size_t n = 0; n < count; n++) {
+		struct target *t = &targets[(loop.turn + n) % count];
+		while (t->outcome == WAITING && loop.now >= lookup_due(t) &&
+		       loop.fresh < FRESH_MAX && !loop.is_full) {
+			if (!is_read)
+				read_hosts();
+			is_read = true;
+			ask_name(t);
+		}
+		if (t->outcome == WAITING && !loop.is_full)
+			wake_at(larger(lookup_due(t), loop.fresh < FRESH_MAX
+				? 0 : loop.now + TURN));
+	}
+}
+
+/* TIME is up. A SYN for occupied that was lost is sent anew. */
 static void begin_last_check(void)
 {
-	loop.is_last = true;
-	loop.deadline = loop.now + GRACE;
-	if (loop.patience == options.timeout)   /* what began soon is silent */
-		loop.patience -= loop.patience / 10;
-	for (struct target *t = targets; t < targets + target_count; t++)
+	loop.end = loop.now + GRACE;
+	for (struct target *t = targets; t < targets_end; t++)
 		for (struct address *a = t->addresses; a; a = a->next)
 			if (t->state == OCCUPIED && !options.stable &&
-			    a->asked + LOST < loop.now)
+			    a->begun + LOST < loop.now)
 				close_probe(a);
 }
 
-/* Asks what is due, from the cursor on, until the turn is over. */
-static void ask(void)
+/* From the cursor on, where the last turn was over. */
+static void ask_targets(void)
 {
-	loop.turn_start = loop.now = clock_now();
-	bool is_up = !loop.is_last && loop.now >= loop.deadline;
-	if (is_up)
+	size_t count = targets_end - targets, n = 0;
+	loop.asked = 0;
+	loop.turn = loop.now = clock_now();
+	if (loop.end == NEVER && loop.now >= loop.deadline)
 		begin_last_check();
-	if (is_up || loop.now >= loop.next_round) {
-		loop.round_start = loop.now;
-		loop.next_round = NEVER;
-	}
-	loop.is_hurried = false;
-	loop.held_back = target_count;
-	size_t n = 0;
-	for (; n < target_count && !loop.is_ended; n++) {
-		struct target *t = &targets[loop.cursor];
-		if (t->outcome == WAITING && !ask_target(t))
-			break;
-		loop.cursor = (loop.cursor + 1) % target_count;
-	}
-	if (n == target_count && loop.next_round == NEVER && !loop.is_last) {
-		/* Within 1 s: the process may have been stopped. */
-		int64_t now = clock_now();
-		int64_t pause = smaller((now - loop.start) / 100, NAP);
-		pause = larger(pause, 10 * (now - loop.round_start));
-		loop.next_round = now + larger(MS, smaller(pause, SECOND));
-	}
-	if (n == target_count && loop.held_back < target_count)
-		loop.cursor = loop.held_back;
+	while (n++ < count && !loop.is_ended &&
+	       ask_target(&targets[loop.cursor]))
+		loop.cursor = (loop.cursor + 1) % count;
+	if (loop.asked > 0)
+		loop.cost = (clock_now() - loop.turn) / loop.asked;
 }
 
-static void watch(int fd, short events)
-{
-	if (!fd)
-		return;
-	while (poll_count <= fd)
-		polls[poll_count++] = (struct pollfd){ .fd = -1 };
-	polls[fd] = (struct pollfd){ .fd = fd, .events = events };
-}
-
-static void wake_at(int64_t time)
-{
-	if (time > loop.now)
-		loop.wake = smaller(loop.wake, time);
-}
-
-static void watch_lookup(const struct lookup *l)
-{
-	for (int i = 0; i < l->servers; i++)
-		watch(l->fds[i], POLLIN);
-	for (int f = 0; f < 2; f++) {
-		const struct question *q = &l->questions[f];
-		watch(q->fd, q->is_sent ? POLLIN : POLLOUT);
-		wake_at(q->denied_at + DENIAL);
-	}
-	loop.room -= l->servers && loop.now < l->started + FRESH;
-	wake_at(l->started + FRESH);
-	wake_at(l->due);
-	wake_at(l->started + options.connect_timeout);
-}
-
-static void watch_address(const struct target *t, const struct address *a)
-{
-	if (a->open_since) {
-		watch(a->fd, POLLIN | POLLRDHUP);
-		loop.wake = smaller(loop.wake, a->open_since + options.stable);
-	} else if (a->fd) {
-		watch(a->fd, POLLOUT);
-		loop.wake = smaller(loop.wake, a->asked + loop.patience);
-	} else if (!is_once(t)) {
-		wake_at(loop.next_round);
-	}
-}
-
-/* A process that was frozen is late by no more than NAP. */
-static void nap(void)
-{
-	loop.now = clock_now();
-	loop.wake = smaller(loop.deadline, loop.now + NAP);
-	loop.room = FRESH_MAX;
-	poll_count = 0;
-	for (struct target *t = targets; t < targets + target_count; t++) {
-		if (t->outcome != WAITING)
-			continue;
-		if (t->lookup.is_needed)
-			watch_lookup(&t->lookup);
-		for (struct address *a = t->addresses; a; a = a->next)
-			watch_address(t, a);
-	}
-	int64_t length = loop.is_hurried ? 0 : larger(loop.wake - loop.now, 0);
-	struct timespec time = { .tv_nsec = length };   /* below a second */
-	/* Fails with EINTR, or ENOMEM, and then leaves revents alone: 0. */
-	int result = ppoll(polls, poll_count, &time, NULL);
-	loop.poll_start = result < 0 ? 0 : loop.now;
-	loop.now = clock_now();
-}
-
-/* Silent is what was so when ppoll began: the process may have been stopped. */
-static void hear(struct target *t)
-{
-	if (t->lookup.servers) {
-		lookup_hear(t);
-		judge(t);
-	}
-	for (struct address *a = t->addresses; a; a = a->next) {
-		short events = polls[a->fd].revents;
-		if (!a->fd || t->outcome != WAITING)
-			continue;
-		if (a->open_since)
-			settle(t, a, stable_answer(a, events));
-		else if (events)
-			settle(t, a, probe_answer(a));
-		else if (loop.poll_start >= a->asked + loop.patience)
-			settle(t, a, ETIMEDOUT);
-	}
-}
+/* The loop */
 
 static void on_signal(int number)
 {
@@ -2190,92 +2636,322 @@ static void catch_ends_of_process_1(void)
 			sigaction(numbers[i], &caught, NULL);
 }
 
+static void watch(int fd, short events)
+{
+	if (!fd)
+		return;
+	while (poll_count <= fd)
+		polls[poll_count++] = (struct pollfd){ .fd = -1 };
+	polls[fd] = (struct pollfd){ .fd = fd, .events = events };
+}
+
+/* At a time that has passed it has been judged. */
+static void wake_after(int64_t passed, int64_t time)
+{
+	if (time > passed)
+		wake_at(time);
+}
+
+static void watch_target(const struct target *t)
+{
+	const struct lookup *l = &t->lookup;
+	if (l->is_under_way) {
+		wake_after(loop.heard, l->until);
+		wake_after(loop.heard, l->questions[0].until);
+		wake_after(loop.heard, l->questions[1].until);
+		wake_after(loop.heard, loop.end);
+	}
+	for (struct address *a = t->addresses; a; a = a->next) {
+		loop.crowd += a->is_listed;
+		if (!a->fd || t->state == FIND)
+			continue;
+		loop.probes++;
+		watch(a->fd, a->is_open ? POLLIN | POLLRDHUP : POLLOUT);
+		wake_after(loop.polled, a->until);
+	}
+}
+
+static void watch_servers(void)
+{
+	for (int n = 0; n < LINES_MAX; n++)
+		for (int k = 0; k < 2 * configuration.servers; k++)
+			watch(lines[n].fds[k], POLLIN);
+	for (struct stream *s = streams; s; s = s->next) {
+		watch(s->fd, s->is_sent ? POLLIN : POLLOUT);
+		if (s->fd)
+			wake_after(loop.polled, s->until);
+	}
+}
+
+/* What is to be heard, and until when. */
+static void plan(void)
+{
+	loop.crowd = loop.probes = poll_count = 0;
+	watch(loop.process, POLLIN);
+	watch_servers();
+	for (struct target *t = targets; t < targets_end; t++)
+		if (t->outcome == WAITING)
+			watch_target(t);
+}
+
+/* A process that was frozen is late by no more than NAP. Silent is what was so
+ * when ppoll began: the process may have been stopped. */
+static void nap(void)
+{
+	int64_t start = clock_now();
+	int64_t end = loop.end == NEVER ? loop.deadline : loop.end;
+	int64_t wake = smaller(smaller(loop.wake, end), start + NAP);
+	struct timespec time = { .tv_nsec = larger(wake - start, 0) };
+	int result = ppoll(polls, poll_count, &time, NULL);
+	if (result < 0 && errno == ENOMEM)
+		poll(NULL, 0, 1);
+	else if (result < 0 && errno != EINTR)
+		die(EXIT_NOT_REACHED, "ppoll", errno);
+	if (result >= 0)
+		loop.polled = start;
+	loop.turn = loop.now = clock_now();
+}
+
+/* A packet from server i about family f finds the question that has its ID. */
+static void take_packet(int f, int i, size_t size)
+{
+	unsigned id = get16(packet);
+	struct target *t = owners[id];
+	if (size < NS_HFIXEDSZ)
+		return;
+	is_slow[f][i] = false;
+	if (t && t->lookup.questions[f].id == id &&
+	    take_reply(t, f, i, packet, size, false))
+		lookup_decide(t);
+}
+
+/* ICMP says that nobody is at the name server's port (udp(7)), not which
+ * packet it is about. */
+static void refuse_questions(int f, int i)
+{
+	for (struct target *t = targets; t < targets_end; t++) {
+		int *said = &t->lookup.questions[f].said[i];
+		if (t->lookup.is_under_way && *said == NAME_ASKED)
+			*said = NAME_SILENT;
+	}
+}
+
+/* Takes what has come, unless that closes the socket; false if there may be
+ * more. */
+static bool hear_socket(int f, int i, const int *fd)
+{
+	int before = *fd;
+	for (int n = 0; n < PACKETS_MAX && *fd == before; n++) {
+		ssize_t size = recv(*fd, packet, sizeof packet, 0);
+		if (size >= 0)
+			take_packet(f, i, size);
+		else if (errno == EACCES || !is_trouble(errno))
+			refuse_questions(f, i);
+		else if (errno != EINTR)        /* EAGAIN, too */
+			return true;
+	}
+	return false;
+}
+
+/* Until all that has come has been read no name server is silent, and no line
+ * too old. */
+static void hear_servers(void)
+{
+	bool is_all = true;
+	for (int n = 0; n < LINES_MAX; n++)
+		for (int k = 0; k < 2 * configuration.servers; k++)
+			if (lines[n].fds[k] && polls[lines[n].fds[k]].revents)
+				is_all &= hear_socket(k % 2, k / 2,
+					&lines[n].fds[k]);
+	if (!is_all)
+		return;
+	loop.heard = loop.polled;
+	for (int n = 0; n < LINES_MAX; n++)
+		if (loop.heard - LINES_MAX * (int64_t)SECOND >= lines[n].opened)
+			line_close(&lines[n]);
+}
+
+static void hear_streams(void)
+{
+	for (struct stream *s = streams; s; s = s->next) {
+		bool is_ready = polls[s->fd].revents;
+		if (s->fd && is_ready && s->is_sent)
+			stream_hear(s);
+		else if (s->fd && is_ready)
+			stream_send(s);
+		else if (s->fd && loop.polled >= s->until)
+			stream_end(s, 0);
+	}
+}
+
+static void hear(struct target *t)
+{
+	if (lookup_due(t) > loop.heard) /* else it is asked again first */
+		lookup_decide(t);
+	for (struct address *a = t->addresses; a; a = a->next) {
+		short events = polls[a->fd].revents;
+		if (!a->fd || t->outcome != WAITING)
+			continue;
+		int answer = NO_ANSWER;
+		if (a->is_open)
+			answer = stable_answer(a, events);
+		else if (events)
+			answer = probe_answer(a);
+		if (answer == NO_ANSWER && loop.polled >= a->until)
+			answer = ETIMEDOUT;
+		settle(t, a, answer);
+	}
+}
+
+/* All is heard before anything is asked: probes that wait hold descriptors. */
+static void hear_all(void)
+{
+	if (loop.process && polls[loop.process].revents) {
+		loop.has_process_ended = loop.now < loop.deadline;
+		loop.deadline = smaller(loop.deadline, loop.now);
+		close_socket(&loop.process);
+	}
+	hear_servers();
+	hear_streams();
+	for (struct target *t = targets; t < targets_end && !loop.is_ended; t++)
+		hear(t);
+}
+
+/* TIME is up when the process of -p has ended; a check of its own is whole. */
+static void watch_process(void)
+{
+	if (!options.pid)
+		return;
+	int fd = syscall(SYS_pidfd_open, (int)options.pid, 0);
+	if (fd >= OPEN_MAX || (fd < 0 && errno != ESRCH))
+		die(EXIT_NOT_REACHED, "-p", fd < 0 ? errno : EMFILE);
+	if (options.timeout == 0)
+		return;
+	loop.process = larger(fd, 0);
+	loop.has_process_ended = fd < 0;
+	if (fd < 0)
+		loop.deadline = loop.start;
+}
+
 /* Once a target has failed, those that would wait on are not waited for. */
 static bool is_over(void)
 {
 	bool has_failed = false, is_waiting = false, is_checking = false;
-	for (struct target *t = targets; t < targets + target_count; t++) {
-		has_failed |= t->outcome == FAILED;
-		is_waiting |= t->outcome == WAITING;
-		is_checking |= t->outcome == WAITING && is_once(t);
+	for (struct target *t = targets; t < targets_end; t++) {
+		if (t->outcome == FAILED && !given['a'])
+			has_failed = true;
+		if (t->outcome != WAITING)
+			continue;
+		is_waiting = true;
+		is_checking |= is_once(t);
 	}
 	if (loop.is_ended || !(has_failed ? is_checking : is_waiting))
 		return true;
-	bool is_answered = !loop.is_hurried && open_count == held_count;
-	return loop.is_last && (is_answered || loop.now >= loop.deadline);
+	return loop.end != NEVER && (loop.wake == NEVER ||
+	                             loop.now >= loop.end);
 }
 
 static int wait_for_all(void)
 {
 	catch_ends_of_process_1();
 	loop.start = loop.now = clock_now();
-	loop.patience = options.connect_timeout;
-	if (options.timeout > 0) {
+	if (options.timeout > 0)
 		loop.deadline = loop.start + options.timeout;
-		loop.patience = smaller(loop.patience, options.timeout);
-	}
-	ask();
-	while (!is_over()) {
+	watch_process();
+	ask_targets();                  /* what needs no file is first */
+	for (;;) {
+		loop.wake = NEVER;
+		loop.is_full = loop.is_further = false;
+		ask_names();
+		ask_targets();
+		plan();
+		if (is_over())
+			break;
 		tell(false);
 		nap();
-		for (size_t i = 0; i < target_count && !loop.is_ended; i++)
-			hear(&targets[(loop.now + i) % target_count]);
-		ask();
+		hear_all();
 	}
-	for (struct target *t = targets; t < targets + target_count; t++)
+	if (loop.end != NEVER)          /* whoever has been silent is so now */
+		loop.heard = loop.end;
+	for (struct target *t = targets; t < targets_end; t++) {
+		lookup_decide(t);
 		close_target(t);
+	}
 	tell(true);
 	return report();
 }
 
 /* Options, usage, main */
 
-static const struct option {
-	char letter;
-	char name[sizeof "connect-timeout"];
-	int64_t *time;              /* NULL: it takes none */
-} option_table[] = {
-	{ 't', "timeout", &options.timeout },
-	{ 'c', "connect-timeout", &options.connect_timeout },
-	{ 's', "stable", &options.stable },
-	{ 'r', "reserve", NULL }, { 'q', "quiet", NULL },
-	{ 'v', "verbose", NULL }, { 'h', "help", NULL },
-	{ 'V', "version", NULL }, { '\0', "", NULL },
-};
+/* Of each option the letter, and then the long name. */
+static const char option_names[] = "ttimeout\0" "cconnect-timeout\0" "sstable\0"
+	"ppid\0" "aany\0" "rreserve\0" "qquiet\0" "vverbose\0" "hhelp\0"
+	"Vversion\0";
 
-/* TIME may be the next argument. A letter right behind that of the option, as
- * in -timeout, was meant for a long one: then messages quote the whole word. */
-static void parse_option(char ***words)
+/* The option that rest, behind the first "-", begins with; NULL if none. */
+static const char *find_option(const char *rest)
 {
-	const char *rest = **words + 1;
-	bool is_long = *rest == '-';
-	const struct option *o;
-	argument = **words;
-	do {
-		size_t length = is_long ? strcspn(rest + 1, "=") : 1;
-		for (o = option_table; o->letter; o++)
-			if (is_long ? strncmp(o->name, rest + 1, length) == 0 &&
-			              !o->name[length] : o->letter == *rest)
-				break;
-		bad_if(!o->letter, "unknown option");
-		given[(unsigned char)o->letter] = argument;
-		rest = is_long ? strchr(argument, '=') : rest + 1;
-	} while (!is_long && !o->time && *rest);
-	bad_if(!o->time && is_long && rest, "takes no value");
-	if (!o->time)
-		return;
-	const char *time = rest && *rest ? rest + is_long : *++*words;
-	bad_if(!time, "no TIME after it");
-	if (time != rest || !isalpha((unsigned char)*time))
-		argument = time;
-	*o->time = parse_duration(time);
-	bad_if(*o->time == 0 && o->letter != 't', "must be above 0");
+	size_t length = strcspn(rest + 1, "=");
+	const char *o = option_names;
+	for (; *o; o = strchr(o, '\0') + 1)
+		if (*rest == '-' ? strncmp(o + 1, rest + 1, length) == 0 &&
+		                   !o[1 + length] : *o == *rest)
+			return o;
+	return NULL;
 }
 
-/* Leaves the words before "--" at the beginning of argv; returns COMMAND. */
-static char **parse_options(int argc, char **argv)
+/* Where the value of an option is kept, a TIME or PID; NULL if it has none. */
+static int64_t *option_value(char letter)
 {
-	char **words = argv, **command = NULL;
+	switch (letter) {
+	case 't': return &options.timeout;
+	case 'c': return &options.connect_timeout;
+	case 's': return &options.stable;
+	case 'p': return &options.pid;
+	default: return NULL;
+	}
+}
+
+static int64_t parse_pid(const char *text)
+{
+	const char *end;
+	int64_t pid = parse_number(text, INT32_MAX, &end);
+	bad_if(*end || pid < 1 || pid > INT32_MAX,
+		"a PID is 1 to 2147483647");
+	return pid;
+}
+
+/* A value may be the next argument. A letter right behind that of the option,
+ * as in -timeout, was meant for a long one: then messages quote the whole
+ * word. */
+static void parse_option(char ***words)
+{
+	const char *rest = **words + 1, *o;
+	bool is_long = *rest == '-';
+	int64_t *value;
+	argument = **words;
+	do {
+		o = find_option(rest);
+		bad_if(!o, "unknown option");
+		given[(unsigned char)*o] = argument;
+		value = option_value(*o);
+		rest = is_long ? strchr(argument, '=') : rest + 1;
+	} while (!is_long && !value && *rest);
+	bad_if(!value && is_long && rest, "takes no value");
+	if (!value)
+		return;
+	const char *text = rest && *rest ? rest + is_long : *++*words;
+	bad_if(!text, "no value after it");
+	if (text != rest || !isalpha((unsigned char)*text))
+		argument = text;
+	*value = *o == 'p' ? parse_pid(text) : parse_duration(text);
+	bad_if(*value == 0 && *o != 't', "must be above 0");
+}
+
+/* Copies the words before "--"; returns COMMAND. */
+static char **parse_options(int argc, char **argv, char **words)
+{
+	char **command = NULL;
 	for (char **next = argv + 1; next < argv + argc && !command; next++) {
 		if (strcmp(*next, "--") == 0)
 			command = next + 1;
@@ -2286,7 +2962,6 @@ static char **parse_options(int argc, char **argv)
 	}
 	if (command && !*command)
 		die_usage("--", "no COMMAND after it");
-	*words = NULL;
 	return command;
 }
 
@@ -2298,7 +2973,7 @@ static enum state parse_state(const char *word)
 	return state;
 }
 
-/* Each word becomes a target with its state; find alone means find 0. */
+/* Each word becomes its targets with their state; find alone means find 0. */
 static void parse_words(char **words, char **last, bool is_find)
 {
 	struct target *t = targets, *bare = targets;
@@ -2308,14 +2983,13 @@ static void parse_words(char **words, char **last, bool is_find)
 			"no STATE after it; a COMMAND goes after --");
 		bad_if(is_find && state != FIND && state != NO_STATE,
 			"no other STATE beside find");
+		bad_if(state == ASSERT_FREE && given['a'], "not with --any");
 		if (state == FIND && t == targets)
 			parse_range(t++, "0");
 		else if (state == NO_STATE && is_find)
 			parse_range(t++, argument);
-		else if (state == NO_STATE && is_path(argument))
-			parse_path(t++);
 		else if (state == NO_STATE)
-			parse_target(t++);
+			t = parse_word(t);
 		bad_if(state != NO_STATE && bare == t, "no TARGET before it");
 		for (; state != NO_STATE && bare < t; bare++)
 			bare->state = state;
@@ -2323,7 +2997,19 @@ static void parse_words(char **words, char **last, bool is_find)
 	if (bare < t)
 		die_usage(bare->given, "no STATE after it:"
 			" occupied, free, assert-free, find");
-	target_count = t - targets;
+	targets_end = t;
+}
+
+static void check_find(char **command)
+{
+	for (const char *letter = "sap"; *letter; letter++)
+		if (given[(unsigned char)*letter])
+			die_usage(given[(unsigned char)*letter],
+				"not with find");
+	if (command)
+		die_usage(*command, "no COMMAND with find");
+	if (!given['t'])
+		options.timeout = 0;
 }
 
 static void parse_command_line(char **words, char **command)
@@ -2332,31 +3018,29 @@ static void parse_command_line(char **words, char **command)
 	char **last = NULL;
 	bool is_find = false;
 	size_t count = 0;
-	for (; words[count]; count++) {
-		enum state state = parse_state(words[count]);
+	for (char **word = words; *word; word++, count++) {
+		enum state state = parse_state(*word);
 		is_find |= state == FIND;
-		last = state == NO_STATE ? last : &words[count];
+		last = state == NO_STATE ? last : word;
+		for (const char *p = *word; (p = strchr(p, ',')); p++)
+			count++;
 	}
 	if (alone && (*words || command))
 		die_usage(alone, "only prints, so it stands alone");
 	if (alone) {
-		print(given['h'] ? synopsis : "portend 2.0\n");
+		print(given['h'] ? synopsis : "portend 2.1\n");
 		print(given['h'] ? help : "");
 		_exit(EXIT_REACHED);
 	}
 	if (!*words)
 		die_usage("TARGET", "missing, as in:"
 			" portend localhost:80 occupied");
-	if (is_find && given['s'])
-		die_usage(given['s'], "find makes no connections");
-	if (is_find && command)
-		die_usage(*command, "no COMMAND with find");
-	if (!is_find && given['r'])
+	if (is_find)
+		check_find(command);
+	else if (given['r'])
 		die_usage(given['r'], "only with find");
 	if (options.timeout > 0 && options.stable > options.timeout)
 		die_usage(given['s'], "longer than -t");
-	if (is_find && !given['t'])
-		options.timeout = 0;
 	targets = allocate(count * sizeof *targets);
 	parse_words(words, last, is_find);
 }
@@ -2365,11 +3049,7 @@ static void parse_command_line(char **words, char **command)
 static void plug_descriptors(void)
 {
 	struct pollfd standard[3] = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } };
-	int result = 0;
-	do                      /* fails only where the limit is below 3 */
-		result = poll(standard, 3, 0);
-	while (result < 0 && raise_limit());
-	errno = EMFILE;
+	int result = poll(standard, 3, 0);      /* a limit below 3: EINVAL */
 	for (int i = 0; i < 3; i++)
 		if (result < 0 || (standard[i].revents & POLLNVAL &&
 		    syscall(SYS_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC) < 0))
@@ -2378,19 +3058,21 @@ static void plug_descriptors(void)
 
 static _Noreturn void become(char **command)
 {
-	if (inherited_limit.rlim_max)
-		prlimit(0, RLIMIT_NOFILE, &inherited_limit, NULL);
 	execvp(*command, command);
 	/* ENOTDIR is what the last word of PATH gave, if COMMAND has no /. */
 	int why = errno == ENOTDIR && !strchr(*command, '/') ? ENOENT : errno;
-	die(why == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, *command, why);
+	die(why == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, mask(*command),
+		why);
 }
 
 int main(int argc, char **argv)
 {
 	plug_descriptors();
-	char **command = parse_options(argc, argv);
-	parse_command_line(argv, command);
+	arguments = argv;
+	loop.deadline = loop.end = NEVER;
+	char **words = allocate((argc + 1) * sizeof *words);
+	char **command = parse_options(argc, argv, words);
+	parse_command_line(words, command);
 	int status = wait_for_all();
 	if (status == EXIT_REACHED && targets->state == FIND)
 		return hand_over();
