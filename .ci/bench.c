@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Unlicense */
 /*
  * What a shell is too slow for: the clocks, servers and loops of .ci/bench.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Unlicense */
 /*
  * What strangers write to portend, and what stands in the three files, for
  * libFuzzer: portend.c as it is, with files that are in memory. The first byte
@@ -43,7 +44,11 @@ static void set_file(const uint8_t *data, size_t size)
 		pwrite(memory, data, size, 0) != (ssize_t)size);
 }
 
-/* All that is found is of the family, and no more than there is room for. */
+/* What portend waits for: a name, in lower and in upper case alike. */
+static struct target target = { .host = "db.test", .host_size = 7,
+	.lookup.questions = { { .id = 0x1234 }, { .id = 0x1234 } } };
+
+/* All that is found is of a family, and no more than there is room for. */
 static void check_found(void)
 {
 	fail_if(found.count < 0 || found.count > ADDRESSES_MAX);
@@ -54,38 +59,56 @@ static void check_found(void)
 
 static void read_answer(const uint8_t *data, size_t size, bool ipv6)
 {
-	struct lookup l = { .name = "db.test",
-		.questions = { { .id = 0x1234 }, { .id = 0x1234 } } };
-	unsigned char query[QUERY_MAX], *packet = malloc(size ? size : 1);
+	unsigned char query[QUERY_MAX], *reply;
 	int code;
 
+	if (size < NS_HFIXEDSZ)         /* these are not read */
+		return;
 	/* One that ends where the packet does, for the address sanitizer. */
-	memcpy(packet, data, size);
-	code = read_reply(packet, size, query, make_query(&l, ipv6, query),
-		ipv6);
+	reply = malloc(size);
+	memcpy(reply, data, size);
+	configuration.ndots = 1;
+	configuration.domains = target.lookup.candidate = 0;
+	code = read_reply(reply, size, query,
+		make_query(&target, ipv6, query), ipv6);
 	fail_if(code < -1 || code > 15);
 	check_found();
-	free(packet);
+	free(reply);
+}
+
+static void read_hosts_file(void)
+{
+	hosts.error = ENOENT;           /* read it, changed or not */
+	read_hosts();
+	fail_if(hosts.error || target.lookup.in_hosts < 0);
+	for (struct address *a = target.addresses; a; a = a->next)
+		fail_if(a->endpoint.family != AF_INET &&
+			a->endpoint.family != AF_INET6);
 }
 
 static void read_resolv_conf(void)
 {
-	struct lookup l = { 0 };
+	unsigned char query[QUERY_MAX];
+	const char *domain;
 
-	do {
-		fail_if(read_configuration(l.candidate) != 0);
-		fail_if(configuration.servers < 1 ||
-			configuration.servers > SERVERS_MAX ||
-			configuration.ndots > NDOTS_MAX);
-		name_candidate(&l, "db.test");
-		fail_if(strlen(l.name) >= sizeof l.name);
-	} while (++l.candidate < l.candidates && l.candidate < 9);
+	fail_if(read_configuration() != 0);
+	fail_if(configuration.servers < 1 ||
+		configuration.servers > SERVERS_MAX ||
+		configuration.domains > DOMAINS_MAX ||
+		configuration.ndots > NDOTS_MAX);
+	target.lookup.candidate = 0;
+	do
+		fail_if(make_query(&target, 0, query) > sizeof query);
+	while (++target.lookup.candidate < find_candidate(&target, &domain));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	int port;
 
+	targets = &target;
+	targets_end = targets + 1;
+	loop.deadline = NEVER;
 	if (size == 0)
 		return 0;
 	switch (data[0] % 5) {
@@ -95,9 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 2:
 		set_file(data + 1, size - 1);
-		found.count = 0;
-		fail_if(read_hosts("db.test") != 0);
-		check_found();
+		read_hosts_file();
 		break;
 	case 3:
 		set_file(data + 1, size - 1);
