@@ -3093,21 +3093,23 @@ nstest_a_name_server_that_becomes_reachable() {
 	done
 }
 
+# From 127.0.0.1, which is asked without a file, and from 127.0.0.3: both are
+# silent.
 nstest_a_resolv_conf_that_changes_is_followed() {
 	listen4
 	dns <<-EOF
+		* *
+		server 127.0.0.1
 		server 127.0.0.2
 		db A 127.0.0.1
 		server 127.0.0.3
-		* *
 	EOF
-	for before in '' "nameserver 127.0.0.3"; do
-		rm -f /etc/resolv.conf
-		[ ! "$before" ] || echo "$before" >/etc/resolv.conf
+	for before in 1 3; do
 		start_portend -t 15 "db:$port" occupied
-		wait_until is_sleeping "$waiter"
+		wait_until was_asked "127\.0\.0\.$before .* A db\$"
 		echo "nameserver 127.0.0.2" >/etc/resolv.conf
 		ends_within 4500
+		echo "nameserver 127.0.0.3" >/etc/resolv.conf
 	done
 }
 
