@@ -27,11 +27,11 @@
  * close(2), that of a killed process too, sends a RST instead (tcp(7),
  * socket(7)): the server's accept(2) never sees the connection.
  *
- * Descriptors 0 to 2 are never ours (a 0 is none). What is changed of signals
- * is changed back, or to a handler, which execve(2) resets.
+ * Descriptors 0 to 2 are never ours, so 0 means none. Signal dispositions are
+ * restored, or set to a handler, which execve(2) resets.
  * Everywhere t is a target, l its look-up, q one of the two questions of that,
- * f its family (0: A, 1: AAAA), a an address of t, e where that is, and i the
- * number of a name server.
+ * f its family (0: A, 1: AAAA), a an address of t, e where that is, s a stream
+ * and i, beside f, the number of a name server.
  *
  * This is free and unencumbered software released into the public domain.
  * SPDX-License-Identifier: Unlicense
@@ -76,7 +76,7 @@ enum {
 	HOSTS_MAX = 2 * ADDRESSES_MAX,  /* of a name in hosts(5) */
 	HOST_MAX = 253, LABEL_MAX = 63, /* RFC 1035, without a final dot */
 	KNOWN_MAX = 4 * ADDRESSES_MAX,  /* addresses that are remembered */
-	LINES_MAX = 6,              /* of 1 s each: see line_ready() */
+	LINES_MAX = 6,              /* of 1 s each: see line_renew() */
 	NDOTS_MAX = 15,             /* as resolv.conf(5) has it */
 	OPEN_MAX = 8192,            /* above all descriptors of ours */
 	PACKETS_MAX = 64,           /* of a name server, at once */
@@ -93,7 +93,7 @@ enum {
 	GRACE = 20 * MS,            /* for the answers of the last check */
 	FRESH = 20 * MS,            /* then a question's answer is late */
 	LOST = 100 * MS,            /* then an answer is not on its way */
-	NAP = 100 * MS,             /* the longest sleep, the longest pause */
+	NAP = 100 * MS,             /* the longest sleep; see next_due() */
 	SECOND = 1000 * MS,
 };
 #define PATIENCE (5 * (int64_t)SECOND)  /* with a name server */
@@ -264,7 +264,7 @@ struct target {
 	int found;                  /* port that find holds; 0: none */
 	const char *told;           /* by the last line of -v */
 	int64_t due, begun;         /* of find: see struct address */
-	int64_t reached_at;
+	int64_t judged_at;          /* when the outcome was decided */
 	const char *given;          /* the argument; of a URL HOST:PORT */
 	const char *service;        /* its port, or the path of a socket */
 	const char *host;           /* without brackets; "": none */
@@ -667,7 +667,7 @@ static bool parse_ip(const char *text, union endpoint *e, const char **zone)
 	return true;
 }
 
-/* With a macro of IN6_... each comparison has 50 bytes. */
+/* IN6_ARE_ADDR_EQUAL would take 50 bytes each time. */
 static bool is_ipv6(const union endpoint *e, const struct in6_addr *address)
 {
 	return e->family == AF_INET6 &&
@@ -809,7 +809,7 @@ static bool take_probe(void)
 
 /* After a call that was to make a descriptor: true if it may work now, since
  * the oldest line is gone or, for all but a further probe, a probe is. */
-static bool has_made_room(void)
+static bool make_room(void)
 {
 	int error = errno;
 	bool has_made = false;
@@ -834,7 +834,7 @@ static int open_socket(int family, int type)
 			fd = -1;
 			errno = EMFILE;
 		}
-	} while (fd < 0 && has_made_room());
+	} while (fd < 0 && make_room());
 	return larger(fd, 0);
 }
 
@@ -850,8 +850,8 @@ static int bind_socket(int fd, const union endpoint *e)
 	return bind(fd, &e->any, size_of(e)) < 0 ? errno : 0;
 }
 
-/* True if a descriptor is lacking that will be free again. */
-static bool is_room_awaited(int error)
+/* Notes that a descriptor is lacking. True if one will be free again. */
+static bool await_room(int error)
 {
 	if (error != EMFILE || loop.probes == 0)
 		return false;
@@ -888,7 +888,7 @@ static void file_open(const char *path)
 	do
 		file.fd = syscall(SYS_openat, AT_FDCWD, path,
 			O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	while (file.fd < 0 && has_made_room());
+	while (file.fd < 0 && make_room());
 	bool is_missing = errno == ENOENT || errno == ENOTDIR;
 	file.error = file.fd < 0 && !is_missing ? errno : 0;
 	file.next = file.size = 0;
@@ -1320,7 +1320,7 @@ static struct {                     /* what resolv.conf(5) says */
 	char domain[DOMAINS_MAX][WORD_MAX + 1];
 } configuration;
 
-static void read_line(void)
+static void read_configuration_line(void)
 {
 	union endpoint *server = &configuration.server[configuration.servers];
 	next_word();
@@ -1358,7 +1358,7 @@ static int read_configuration(void)
 	configuration.is_tcp_only = configuration.is_ipv4_only = false;
 	file_open("/etc/resolv.conf");
 	while (next_line())
-		read_line();
+		read_configuration_line();
 	configuration.servers = larger(configuration.servers, 1);
 	configuration.fingerprint = file.fingerprint;
 	return file.error;
@@ -1380,7 +1380,7 @@ static struct stream {              /* TCP to a name server */
 	unsigned char reply[STREAM_MAX];
 } *streams;
 
-/* Ends what is under way of it; for what has been found out see the answer. */
+/* Ends its questions; what they have found out stays in the answer. */
 static void lookup_end(struct target *t)
 {
 	struct lookup *l = &t->lookup;
@@ -1553,7 +1553,7 @@ static bool was_heard(const struct lookup *l)
 	       best_said(&l->questions[1]) > NAME_SILENT;
 }
 
-/* Who could not be asked before has his time from now on. */
+/* A server that could not be asked before gets its full time now. */
 static void give_time(struct target *t, struct question *q)
 {
 	int64_t now = clock_now();
@@ -1565,8 +1565,7 @@ static void give_time(struct target *t, struct question *q)
 		t->lookup.until = now + PATIENCE;
 }
 
-/* Asks the servers that are not heard yet; what they have said stays said. Who
- * could not be asked before has his time now. */
+/* Asks the servers that are not heard yet; what they have said stays said. */
 static void question_send(struct target *t, int f)
 {
 	struct lookup *l = &t->lookup;
@@ -1604,7 +1603,7 @@ static void restart_lookups(void)
 
 /* Opens a new line of sockets where the last is a second old, and reads
  * resolv.conf(5) for it. Returns 0, or the errno that prevented it. */
-static int line_ready(void)
+static int line_renew(void)
 {
 	uint32_t before = configuration.fingerprint;
 	if (configuration.servers &&
@@ -1680,22 +1679,22 @@ static void judge(struct target *t)
 		t->outcome = FAILED;
 	else
 		return;
-	t->reached_at = loop.now;
+	t->judged_at = loop.now;
 	loop.is_ended |= given['a'] ? t->outcome == REACHED : is_end;
 	close_target(t);
 }
 
 /* Names: answers */
 
-/* What is known of a family: NAME_ASKED while more is awaited. All that may
- * have an address are waited for, until the time of a denial, or that of
- * silence, is over: beside an answer only those that are not slow. Who has not
- * used his time is slow until he is heard. */
+/* What the servers say of a family; NAME_ASKED while it is worth waiting for
+ * one that has not said anything: after a denial until q->until, before that
+ * until the look-up's time is over. Once a server has been heard, slow ones are
+ * not waited for. One that lets its time pass is slow until it is heard. */
 static int question_answer(const struct target *t, int f)
 {
 	const struct lookup *l = &t->lookup;
 	const struct question *q = &l->questions[f];
-	int best = best_said(q), unasked = best;
+	int best = best_said(q), unasked = 0;   /* or why one was not asked */
 	int64_t end = best >= NAME_UNKNOWN ? q->until
 		: smaller(l->until, loop.end);
 	bool is_awaited = false, is_fitting = false;
@@ -1720,7 +1719,7 @@ static int question_answer(const struct target *t, int f)
 		if (best > NAME_SILENT && q->said[i] == NAME_ASKED &&
 		    (!is_once(t) || loop.heard < l->until))
 			is_slow[f][i] = true;
-	if (unasked != best)
+	if (unasked)
 		return unasked;
 	if (best == NAME_FITTED)
 		return q->has_fitted ? NAME_KNOWN : NAME_FAILED;
@@ -1772,9 +1771,9 @@ static void lookup_decide(struct target *t)
 	struct lookup *l = &t->lookup;
 	if (!l->is_under_way)
 		return;
-	int ipv4 = question_answer(t, 0), ipv6 = smaller(ipv4, NAME_UNKNOWN);
-	if (!configuration.is_ipv4_only)
-		ipv6 = question_answer(t, 1);
+	int ipv4 = question_answer(t, 0);
+	int ipv6 = configuration.is_ipv4_only ? smaller(ipv4, NAME_UNKNOWN)
+		: question_answer(t, 1);
 	int best = larger(ipv4, ipv6), worst = smaller(ipv4, ipv6);
 	int trouble = meaning_of(best) == UNTOLD ? best : worst;
 	bool has_trouble = meaning_of(trouble) == UNTOLD;
@@ -1799,7 +1798,7 @@ static void lookup_decide(struct target *t)
 	} else if (has_trouble || is_once(t)) {
 		l->due = loop.now + NAP;
 		lookup_over(t, has_trouble ? trouble : NAME_SILENT);
-	} else {                        /* and asked on */
+	} else {                        /* silence: it is asked on */
 		if (loop.heard >= l->until)
 			l->until = NEVER;
 		if (loop.heard < loop.end || meaning_of(l->answer) == PENDING)
@@ -1808,8 +1807,8 @@ static void lookup_decide(struct target *t)
 	judge(t);
 }
 
-/* What a server says stays said. From the first answer of any on a family that
- * keeps silent has its time, and from the first denial the other servers. */
+/* What a server says stays said. The first answer limits the wait for a family
+ * that is silent, the first denial that for the other servers. */
 static void take_answer(struct target *t, int f, int i, int answer)
 {
 	struct lookup *l = &t->lookup;
@@ -1938,7 +1937,7 @@ static void stream_send(struct stream *s)
 		stream_end(s, n < 0 ? errno : EPIPE);
 }
 
-/* Takes what has come of the reply, which looks the same. */
+/* Takes what has come of the reply, which is framed in the same way. */
 static void stream_hear(struct stream *s)
 {
 	ssize_t n = recv(s->fd, s->reply + s->size, STREAM_MAX - s->size, 0);
@@ -1966,10 +1965,10 @@ static int set_option(int fd, int level, int name, int value)
 /* For SO_LINGER: close(2) sends a RST, or goes the ordinary way. */
 static const struct linger rst = { .l_onoff = 1 }, fin = { .l_onoff = 0 };
 
-/* Returns 0 if it is this machine's, EADDRNOTAVAIL if not, or the trouble that
- * kept it from being found out. Only such a one can be taken for
- * IP_MULTICAST_IF (ip(7)), or is its own source with IPv6. */
-static int find_local(const union endpoint *e)
+/* Returns 0 if the address is this machine's, EADDRNOTAVAIL if not, or the
+ * trouble that kept it from being found out. Only a local address is taken for
+ * IP_MULTICAST_IF (ip(7)) or, with IPv6, becomes its own source. */
+static int local_error(const union endpoint *e)
 {
 	int ipv4 = e->in.sin_addr.s_addr;
 	bool is_ipv4 = e->family == AF_INET;
@@ -2033,13 +2032,13 @@ static int check_local(const union endpoint *e, int answer)
 	if ((meaning != SILENT && meaning != UNREACHABLE) ||
 	    e->family == AF_UNIX)
 		return answer;
-	int error = find_local(e);
+	int error = local_error(e);
 	if (!error)
 		error = try_bind(e, true);
 	if (error == EADDRINUSE)
 		return MUTE;
-	bool is_nobody = error == 0 || error == EADDRNOTAVAIL;
-	return is_nobody || answer == EAFNOSUPPORT ? answer : error;
+	bool is_no_news = error == 0 || error == EADDRNOTAVAIL; /* not ours */
+	return is_no_news || answer == EAFNOSUPPORT ? answer : error;
 }
 
 static int connect_answer(const union endpoint *e, int error)
@@ -2082,7 +2081,7 @@ static int probe_answer(const struct address *a)
 	return ACCEPTED;
 }
 
-/* What the other side sends is read: it would hide the end. */
+/* What the other side sends is read, or its end would not be seen behind it. */
 static int stable_answer(const struct address *a, short events)
 {
 	if (events & (POLLRDHUP | POLLHUP | POLLERR))
@@ -2097,7 +2096,7 @@ static int open_address(struct address *a)
 {
 	union endpoint *e = &a->endpoint;
 	while (a->zone && !(e->in6.sin6_scope_id = if_nametoindex(a->zone)))
-		if (!has_made_room())
+		if (!make_room())
 			return errno;
 	a->fd = open_socket(e->family, SOCK_STREAM);
 	return a->fd ? 0 : errno;
@@ -2112,7 +2111,7 @@ static int probe_begin(struct address *a)
 	int error = open_address(a);
 	if (error)
 		return error;
-	/* A kernel that does not know it is asked all the same. */
+	/* A kernel without TCP_QUICKACK is no obstacle. */
 	if (e->family != AF_UNIX && !options.stable)
 		set_option(a->fd, IPPROTO_TCP, TCP_QUICKACK, 0);
 	setsockopt(a->fd, SOL_SOCKET, SO_LINGER, &rst, sizeof rst);
@@ -2133,8 +2132,8 @@ static int probe_begin(struct address *a)
 	return answer;
 }
 
-/* When to probe it again. The pause is a hundredth of the time waited, or ten
- * times what all such probes take; a long one may be due to a stop. The last
+/* When to probe it again. The pause is a hundredth of the time waited or, up to
+ * 1 s, ten times what all such probes take; more may be due to a stop. The last
  * check asks all once more that were asked before it. */
 static int64_t next_due(const struct target *t, int64_t begun)
 {
@@ -2150,8 +2149,8 @@ static int64_t next_due(const struct target *t, int64_t begun)
 
 /* For free, an address that has accepted is gone only if it is silent or
  * unreachable twice, 1 s apart: a route may have been away, or packets lost.
- * True for the first of the two. */
-static bool is_in_doubt(struct address *a, int answer)
+ * True for the first of the two, which is not believed yet. */
+static bool await_confirmation(struct address *a, int answer)
 {
 	enum meaning meaning = meaning_of(answer);
 	if (meaning == ACCEPTING)
@@ -2189,7 +2188,7 @@ static void settle(struct target *t, struct address *a, int answer)
 		a->due = larger(a->due, a->begun + NAP);
 	if (t->state != OCCUPIED)
 		answer = check_local(&a->endpoint, answer);
-	if (t->state == FREE && !is_once(t) && is_in_doubt(a, answer))
+	if (t->state == FREE && !is_once(t) && await_confirmation(a, answer))
 		return;
 	a->answer = answer;
 	judge(t);
@@ -2360,7 +2359,7 @@ static void tell(bool all)
 	if (!given['v'])
 		return;
 	for (struct target *t = targets; t < targets_end; t++) {
-		int64_t ms = (t->reached_at - loop.start) / MS;
+		int64_t ms = (t->judged_at - loop.start) / MS;
 		bool is_reached = t->outcome == REACHED;
 		const struct answer *news = explain(target_answer(t));
 		const char *text = is_reached ? states[t->state].reached
@@ -2408,7 +2407,7 @@ static void say_failure(const struct target *t, int answer, const char *why)
 static const char *reason_of(const struct target *t, int answer)
 {
 	static char reason[64];
-	bool is_late = t->outcome == WAITING || t->reached_at >= loop.deadline;
+	bool is_late = t->outcome == WAITING || t->judged_at >= loop.deadline;
 	*reason = '\0';
 	if (loop.has_process_ended && is_late)
 		strcpy(append_number(stpcpy(reason, " (Process "), options.pid,
@@ -2466,7 +2465,7 @@ static int64_t address_due(const struct target *t, const struct address *a)
 	return smaller(due, loop.deadline);
 }
 
-/* At the end there is no time for an answer, but for what was never asked. */
+/* Once TIME is up nothing is looked up, except what never was. */
 static int64_t lookup_due(const struct target *t)
 {
 	int64_t due = t->lookup.due;
@@ -2489,7 +2488,7 @@ static void ask_address(struct target *t, struct address *a)
 	loop.asked++;
 	int answer = probe_begin(a);
 	loop.probes += a->fd != 0;
-	if (is_room_awaited(answer))
+	if (await_room(answer))
 		a->begun = before;
 	else
 		settle(t, a, answer);
@@ -2533,8 +2532,8 @@ static void ask_name(struct target *t)
 {
 	struct lookup *l = &t->lookup;
 	int count = l->in_hosts;
-	int error = hosts.error || count > 0 ? hosts.error : line_ready();
-	if (is_room_awaited(error)) {
+	int error = hosts.error || count > 0 ? hosts.error : line_renew();
+	if (await_room(error)) {
 		l->answer = l->answer == NAME_ASKED ? LACKING : l->answer;
 	} else if (error) {             /* time-out: a file took too long */
 		l->due = loop.now + NAP;
@@ -2564,8 +2563,9 @@ static void ask_name(struct target *t)
 	judge(t);
 }
 
-/* All that are due, from anywhere on, but not so many at once that answers are
- * lost. A candidate that can be no name is followed at once. */
+/* Asks for all that are due, beginning anywhere, but not for so many at once
+ * that answers are lost. After a candidate that can be no name the next one is
+ * asked for at once. */
 static void ask_names(void)
 {
 	bool is_read = false;
@@ -2589,7 +2589,7 @@ static void ask_names(void)
 	}
 }
 
-/* TIME is up. A SYN for occupied that was lost is sent anew. */
+/* TIME is up. A SYN for occupied that may be lost is sent again. */
 static void begin_last_check(void)
 {
 	loop.end = loop.now + GRACE;
@@ -2694,8 +2694,8 @@ static void plan(void)
 			watch_target(t);
 }
 
-/* A process that was frozen is late by no more than NAP. Silent is what was so
- * when ppoll began: the process may have been stopped. */
+/* After a freeze it is late by NAP at most. Silent is what was silent when
+ * ppoll began: the process may have been stopped since. */
 static void nap(void)
 {
 	int64_t start = clock_now();
@@ -2753,8 +2753,8 @@ static bool hear_socket(int f, int i, const int *fd)
 	return false;
 }
 
-/* Until all that has come has been read no name server is silent, and no line
- * too old. */
+/* While packets are left to be read, no name server counts as silent, and no
+ * line as too old. */
 static void hear_servers(void)
 {
 	bool is_all = true;
@@ -2833,7 +2833,7 @@ static void watch_process(void)
 		loop.deadline = loop.start;
 }
 
-/* Once a target has failed, those that would wait on are not waited for. */
+/* Once a target has failed, only those that are checked once are waited for. */
 static bool is_over(void)
 {
 	bool has_failed = false, is_waiting = false, is_checking = false;
@@ -2883,7 +2883,7 @@ static int wait_for_all(void)
 
 /* Options, usage, main */
 
-/* Of each option the letter, and then the long name. */
+/* For each option its letter, then its long name. */
 static const char option_names[] = "ttimeout\0" "cconnect-timeout\0" "sstable\0"
 	"ppid\0" "aany\0" "rreserve\0" "qquiet\0" "vverbose\0" "hhelp\0"
 	"Vversion\0";
@@ -2948,7 +2948,7 @@ static void parse_option(char ***words)
 	bad_if(*value == 0 && *o != 't', "must be above 0");
 }
 
-/* Copies the words before "--"; returns COMMAND. */
+/* Parses the options before "--", copies the other words; returns COMMAND. */
 static char **parse_options(int argc, char **argv, char **words)
 {
 	char **command = NULL;
@@ -3045,7 +3045,8 @@ static void parse_command_line(char **words, char **command)
 	parse_words(words, last, is_find);
 }
 
-/* Plugs what is closed with the root directory, lest a socket gets there. */
+/* Opens / for each standard descriptor that is closed, so that no socket gets
+ * its number. */
 static void plug_descriptors(void)
 {
 	struct pollfd standard[3] = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } };

@@ -1495,7 +1495,7 @@ static void run_program(void)
 		files[n].sort = world.o.closed & 1 << n ? NONE : STANDARD;
 	run.top = 3;
 	is_running = true;
-	setitimer(ITIMER_VIRTUAL, &(struct itimerval){ .it_value.tv_sec = 3 },
+	setitimer(ITIMER_VIRTUAL, &(struct itimerval){ .it_value.tv_sec = 30 },
 		NULL);
 	if (setjmp(end_of_run) == 0) {
 		run.status = portend_main(count, arguments);
