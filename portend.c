@@ -2871,7 +2871,8 @@ static int wait_for_all(void)
 		nap();
 		hear_all();
 	}
-	if (loop.end != NEVER)          /* whoever has been silent is so now */
+	/* A family that was silent until TIME was up counts as such. */
+	if (loop.end != NEVER && !loop.has_process_ended)
 		loop.heard = loop.end;
 	for (struct target *t = targets; t < targets_end; t++) {
 		lookup_decide(t);
