@@ -97,9 +97,9 @@ static void read_resolv_conf(void)
 		configuration.domains > DOMAINS_MAX ||
 		configuration.ndots > NDOTS_MAX);
 	target.lookup.candidate = 0;
-	do
+	int count = find_candidate(&target, &domain);
+	for (; target.lookup.candidate < count; target.lookup.candidate++)
 		fail_if(make_query(&target, 0, query) > sizeof query);
-	while (++target.lookup.candidate < find_candidate(&target, &domain));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
