@@ -263,7 +263,7 @@ struct target {
 	int low, high;              /* ports; equal but for find LOW-HIGH */
 	int found;                  /* port that find holds; 0: none */
 	const char *told;           /* by the last line of -v */
-	int64_t due, begun;         /* of find: see struct address */
+	int64_t due;                /* when find tries */
 	int64_t judged_at;          /* when the outcome was decided */
 	const char *given;          /* the argument; of a URL HOST:PORT */
 	const char *service;        /* its port, or the path of a socket */
@@ -289,7 +289,7 @@ static struct {                     /* the wait */
 	int64_t deadline;           /* when TIME is up, then the last check */
 	int64_t end;                /* of that; NEVER before it */
 	int64_t now;                /* the clock when it was last read */
-	int64_t turn;               /* when this turn, or hearing, began */
+	int64_t turn;               /* when this turn of asking began */
 	int64_t polled;             /* what is silent was so at this time */
 	int64_t heard;              /* as are name servers at this one */
 	int64_t wake;               /* when something is to be done next */
@@ -2496,10 +2496,10 @@ static void ask_address(struct target *t, struct address *a)
 
 static void ask_port(struct target *t)
 {
-	t->begun = loop.now;
+	int64_t begun = loop.now;
 	loop.asked++;
 	find_port(t);
-	t->due = next_due(t, t->begun);
+	t->due = next_due(t, begun);
 	judge(t);
 }
 
@@ -2573,9 +2573,9 @@ static void ask_names(void)
 	for (struct target *t = targets; t < targets_end; t++)
 		loop.fresh += t->lookup.is_under_way &&
 			loop.now < t->lookup.due - SECOND + FRESH;
-	size_t count = targets_end - targets;
+	size_t count = targets_end - targets, first = loop.now % count;
 	for (size_t n = 0; n < count; n++) {
-		struct target *t = &targets[(loop.turn + n) % count];
+		struct target *t = &targets[(first + n) % count];
 		while (t->outcome == WAITING && loop.now >= lookup_due(t) &&
 		       loop.fresh < FRESH_MAX && !loop.is_full) {
 			if (!is_read)
@@ -2709,7 +2709,7 @@ static void nap(void)
 		die(EXIT_NOT_REACHED, "ppoll", errno);
 	if (result >= 0)
 		loop.polled = start;
-	loop.turn = loop.now = clock_now();
+	loop.now = clock_now();
 }
 
 /* A packet from server i about family f finds the question that has its ID. */
