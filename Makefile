@@ -7,8 +7,10 @@
 
 .POSIX:
 
-# Not ?=, since make itself has some CC and CFLAGS.
-CC != printf '%s\n' "$${CC:-$$(command -v musl-gcc || echo cc)}"
+# Not ?=, since make itself has some CC and CFLAGS. LDFLAGS that are exported
+# and not static, as by debhelper, are for the distribution's own C library.
+CC != case $${LDFLAGS:--static} in *-static*) c=musl-gcc ;; *) c=cc ;; esac; \
+	printf '%s\n' "$${CC:-$$(command -v "$$c" || echo cc)}"
 
 # All of these are for size, and save from 300 bytes to 7 KB each, some on other
 # processors only; those are left out that compiler or linker does not know.
