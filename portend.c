@@ -186,10 +186,8 @@ static const struct answer {
 	{ ENOMEM, UNTOLD, "Out of memory" },
 	{ ENOSPC, UNTOLD, "No space left on device" },
 	{ ENOSYS, UNTOLD, "Function not implemented" },
-	{ ENOTCONN, UNTOLD, "Socket not connected" },
 	{ EPERM, UNTOLD, "Operation not permitted" },
 	{ EPROTOTYPE, UNTOLD, "Protocol wrong type for socket" },
-	{ ETXTBSY, UNTOLD, "Text file busy" },
 	{ 0, UNTOLD, unknown_error },   /* the end */
 };
 
@@ -382,14 +380,11 @@ static char *append_echo(char *to, const char *text)
 }
 
 /* Appends number to base 10 or 16, of at least so many digits, and a NUL. */
-static char *append_number(char *to, unsigned number, int base, int digits)
+static char *append_number(char *to, unsigned number, unsigned base, int digits)
 {
-	char reversed[10];
-	int n = 0;
-	for (; number || n < digits; number /= base)
-		reversed[n++] = "0123456789abcdef"[number % base];
-	while (n)
-		*to++ = reversed[--n];
+	if (number >= base || digits > 1)
+		to = append_number(to, number / base, base, digits - 1);
+	*to++ = "0123456789abcdef"[number % base];
 	*to = '\0';
 	return to;
 }
@@ -402,8 +397,7 @@ static void say(const char *format, ...)
 	va_list list;
 	va_start(list, format);
 	for (int digits; *format; format += digits ? digits : 1) {
-		for (digits = 0; format[digits] == '#'; )
-			digits++;
+		digits = strspn(format, "#");
 		if (digits)
 			end = append_number(end, va_arg(list, int), 10, digits);
 		else if (*format == '%')
@@ -437,10 +431,8 @@ static enum meaning meaning_of(int answer)
  * colon before it, and looks like nothing else that has one. */
 static bool is_path(const char *word)
 {
-	const char *start = word;
-	while (*start == '.' && start < word + 2)
-		start++;
-	if (*start == '/' || strncmp(word, "unix:", 5) == 0)
+	size_t dots = strspn(word, ".");
+	if ((dots <= 2 && word[dots] == '/') || strncmp(word, "unix:", 5) == 0)
 		return true;
 	return word[strcspn(word, ":/")] == '/' &&
 	       !isdigit((unsigned char)*word) &&
@@ -455,16 +447,14 @@ static const char *mask(const char *word)
 	static char shown[ECHO_MAX + 1];
 	const char *equal = strchrnul(word, '='), *at = strrchr(word, '@');
 	const char *start = at ? at + 1 : word;
-	int n = 1;
 	if (is_path(word) || !*word)
 		return word;
 	size_t size = strcspn(start, *equal ? "=:/?; \t\n" : "");
 	if (size > 0 && start <= equal) {
-		size = smaller(size, ECHO_MAX);
-		memcpy(shown, start, size);
-		shown[size] = '\0';
+		*stpncpy(shown, start, smaller(size, ECHO_MAX)) = '\0';
 		return shown;
 	}
+	int n = 1;
 	while (arguments[n] && (word < arguments[n] ||
 	                        word > arguments[n] + strlen(arguments[n])))
 		n++;
@@ -534,13 +524,7 @@ static int64_t clock_now(void)
 	return (int64_t)time.tv_sec * SECOND + time.tv_nsec;
 }
 
-static int count_digits(const char *text)
-{
-	int n = 0;
-	while (isdigit((unsigned char)text[n]))
-		n++;
-	return n;
-}
+static const char decimal[] = "0123456789";
 
 /* The number that the text begins with, limit + 1 at most, and what follows. */
 static int64_t parse_number(const char *text, int64_t limit, const char **end)
@@ -563,10 +547,9 @@ static int64_t parse_duration(const char *text)
 		{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 },
 		{ "h", 3600000 }, { "d", 86400000 }, { "", 0 },
 	};
-	const char *point = text + count_digits(text), *end = point;
-	int unit = 0;
-	if (*point == '.' && count_digits(point + 1) > 0)
-		end += 1 + count_digits(point + 1);
+	const char *point = text + strspn(text, decimal);
+	int decimals = *point == '.' ? strspn(point + 1, decimal) : 0, unit = 0;
+	const char *end = point + decimals + (decimals > 0);
 	while (units[unit].ms && strcmp(end, units[unit].name) != 0)
 		unit++;
 	bad_if(units[unit].ms == 0 || end == text,
@@ -617,17 +600,16 @@ static const char *address_text(const union endpoint *e)
 	static char text[INET6_ADDRSTRLEN + sizeof "%4294967295"];
 	const unsigned char *ipv4 = (const void *)&e->in.sin_addr;
 	char *end = text;
-	if (e->family == AF_INET) {
-		for (int i = 0; i < 4; i++)
-			end = stpcpy(append_number(end, ipv4[i], 10, 1), ".");
-		end[-1] = '\0';
-		return text;
-	}
-	end = append_ipv6(text, e->in6.sin6_addr.s6_addr);
-	if (e->in6.sin6_scope_id)
+	for (int i = 0; i < 4 && e->family == AF_INET; i++)
+		end = append_number(stpcpy(end, i ? "." : ""), ipv4[i], 10, 1);
+	if (e->family == AF_INET6)
+		end = append_ipv6(end, e->in6.sin6_addr.s6_addr);
+	if (e->family == AF_INET6 && e->in6.sin6_scope_id)
 		append_number(stpcpy(end, "%"), e->in6.sin6_scope_id, 10, 1);
 	return text;
 }
+
+static const unsigned char loopback[] = { 127, 0, 0, 1 };
 
 /* From 4 or 16 bytes. ::ffff:1.2.3.4 is 1.2.3.4. */
 static void set_ip(union endpoint *e, const unsigned char *bytes, bool ipv6)
@@ -683,15 +665,6 @@ static void replace_wildcard(union endpoint *e)
 		e->in6.sin6_addr = in6addr_loopback;
 }
 
-/* The wildcard or the loopback address, without a port. */
-static void set_special(union endpoint *e, sa_family_t family, bool loopback)
-{
-	memset(e, 0, sizeof *e);
-	e->family = family;
-	if (loopback)
-		replace_wildcard(e);
-}
-
 /* What its family fills: the rest is not compared. */
 static socklen_t size_of(const union endpoint *e)
 {
@@ -711,8 +684,7 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 	if (t->state != FIND)
 		replace_wildcard(&e);
 	for (; (a = *link); link = &a->next, count++) {
-		if (e.family != AF_UNIX)        /* find changes ports */
-			e.in.sin_port = a->endpoint.in.sin_port;
+		e.in.sin_port = a->endpoint.in.sin_port;  /* find changes it */
 		if (memcmp(&a->endpoint, &e, size_of(&e)) == 0) {
 			bool is_back = !a->is_listed && a->gone < loop.now;
 			bool is_old = a->begun + 60LL * SECOND < loop.now;
@@ -726,8 +698,7 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 		if (!a->is_listed && !a->fd)
 			idle = a;
 	}
-	if (e.family != AF_UNIX)
-		e.in.sin_port = htons(t->low);
+	e.in.sin_port = htons(t->low);
 	a = count >= KNOWN_MAX ? idle : NULL;
 	if (!a)
 		a = *link = allocate(sizeof *a);
@@ -737,12 +708,13 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 	return a;
 }
 
-static void add_both(struct target *t, bool loopback)
+static void add_both(struct target *t, const unsigned char *ipv4,
+	const struct in6_addr *ipv6)
 {
 	union endpoint e;
-	set_special(&e, AF_INET, loopback);
+	set_ip(&e, ipv4, false);
 	add_address(t, &e);
-	set_special(&e, AF_INET6, loopback);
+	set_ip(&e, ipv6->s6_addr, true);
 	add_address(t, &e);
 }
 
@@ -877,7 +849,7 @@ static struct {
 	int c;                      /* the next byte; -1: the end */
 	size_t next, size;          /* in data */
 	uint32_t fingerprint;       /* of what has been read: FNV-1a */
-	size_t length;              /* of word, and of what did not fit */
+	size_t length;              /* of word */
 	char word[WORD_MAX + 1];
 	unsigned char data[16384];
 } file;
@@ -896,34 +868,20 @@ static void file_open(const char *path)
 	file.c = '\n';
 }
 
-static void file_close(void)
-{
-	if (file.fd >= 0)
-		close(file.fd);
-	file.fd = -1;
-}
-
-/* Reads on, until TIME is up. */
-static void refill(void)
-{
-	ssize_t n = 0;
-	if (clock_now() - GRACE >= loop.deadline)
-		file.error = ETIMEDOUT;
-	else if (file.fd >= 0)
-		while ((n = read(file.fd, file.data, sizeof file.data)) < 0 &&
-		       errno == EINTR)
-			;
-	if (n < 0)
-		file.error = errno;
-	file.size = larger(n, 0);
-	file.next = 0;
-}
-
-/* Goes on by a byte. */
+/* Goes on by a byte. Reading ends when TIME is up. */
 static void advance(void)
 {
-	if (file.next == file.size)
-		refill();
+	ssize_t n = 0;
+	if (file.next == file.size) {
+		if (clock_now() - GRACE >= loop.deadline)
+			file.error = ETIMEDOUT;
+		else if (file.fd >= 0)
+			n = read(file.fd, file.data, sizeof file.data);
+		if (n < 0)
+			file.error = errno;
+		file.size = larger(n, 0);
+		file.next = 0;
+	}
 	file.c = file.size ? file.data[file.next++] : -1;
 	file.fingerprint = (file.fingerprint ^ file.c) * 16777619;
 }
@@ -935,29 +893,28 @@ static bool next_line(void)
 		advance();
 	if (file.c >= 0)
 		advance();
-	if (file.c < 0)
-		file_close();
+	if (file.c < 0 && file.fd >= 0)
+		close(file.fd);
 	return file.c >= 0;
 }
 
-/* The next word of the line is in file.word. False at its end. */
+/* The next word of the line, or its beginning, is in file.word. False at the
+ * end of the line. */
 static bool next_word(void)
 {
 	while (file.c == ' ' || file.c == '\t' || file.c == '\r')
 		advance();
 	file.length = 0;
-	for (; file.c > ' ' && file.c != '#' && file.c != ';'; advance()) {
+	for (; file.c > ' ' && file.c != '#' && file.c != ';'; advance())
 		if (file.length < WORD_MAX)
-			file.word[file.length] = file.c;
-		file.length++;
-	}
-	file.word[smaller(file.length, WORD_MAX)] = '\0';
+			file.word[file.length++] = file.c;
+	file.word[file.length] = '\0';
 	return file.length > 0;
 }
 
 static bool is_word(const char *text)
 {
-	return file.length <= WORD_MAX && strcmp(file.word, text) == 0;
+	return strcmp(file.word, text) == 0;
 }
 
 /* Arguments */
@@ -983,28 +940,36 @@ static int find_service(const char *name)
 	return port;
 }
 
-static int parse_port(const char *text, int lowest)
+/* PORT or, for find, LOW-HIGH: then the service is HIGH. */
+static void parse_ports(struct target *t)
 {
-	const char *end = text;
-	int port = parse_number(text, PORT_MAX, &end);
-	bad_if(!*text, "no port");
+	bool is_find = t->state == FIND;
+	size_t digits = is_find ? strspn(t->service, decimal) : 0;
+	bool is_range = digits > 0 && digits < sizeof "65535" &&
+		t->service[digits] == '-';
+	const char *low = t->service, *end;
+	t->service += is_range ? digits + 1 : 0;
+	bad_if(!*t->service, "no port");
+	t->high = parse_number(t->service, PORT_MAX, &end);
 	if (*end)
-		port = find_service(text);
-	bad_if(*end && !port, "no such port or service");
-	bad_if(port < lowest || port > PORT_MAX, "a port is 1 to 65535");
-	return port;
+		t->high = find_service(t->service);
+	bad_if(*end && !t->high, "no such port or service");
+	t->low = is_range ? parse_number(low, PORT_MAX, NULL) : t->high;
+	bad_if(t->low > PORT_MAX || t->high > PORT_MAX ||
+		(t->low == 0 && (is_range || !is_find)),
+		"a port is 1 to 65535");
+	bad_if(t->low > t->high, "LOW is above HIGH");
 }
 
 /* What no host can be called (RFC 1035, but _ and what is not ASCII are in
- * use). A last label that is a number, 0x1f too, was meant as an address. */
-static void check_host(const char *host)
+ * use). A last label that is a number, 0x1f too, was meant as an address.
+ * Returns the last label. */
+static const char *check_host(const char *host, const char *end)
 {
-	const char *label = host, *end = host + strlen(host);
-	for (const unsigned char *p = (const void *)host; *p; p++)
-		bad_if(*p < 128 && !isalnum(*p) && !strchr("-_.", *p),
+	const char *label = host;
+	for (const char *p = host; *p; p++)
+		bad_if((*p & 0x80) == 0 && !isalnum(*p) && !strchr("-_.", *p),
 			"a host has only letters, digits, - _ .");
-	end -= end[-1] == '.';
-	bad_if(end - host > HOST_MAX, "a host has at most 253 bytes");
 	for (size_t size;; label += size + 1) {
 		size = strcspn(label, ".");
 		bad_if(size == 0, "nothing between two dots of the host");
@@ -1013,29 +978,23 @@ static void check_host(const char *host)
 		if (label + size >= end)
 			break;
 	}
+	const char *rest = label;
 	if (strncasecmp(label, "0x", 2) == 0 && label[2])
-		for (label += 2; isxdigit((unsigned char)*label); )
-			label++;
-	bad_if(label + count_digits(label) == end,
+		rest += 2 + strspn(label + 2, "0123456789abcdefABCDEF");
+	bad_if(rest + strspn(rest, decimal) == end,
 		"an IPv4 address is four numbers: 127.0.0.1");
+	return label;
 }
 
-/* localhost and all that ends in .localhost, with or without a final dot. */
-static bool is_localhost(const char *host)
+/* Gives the host its address; localhost, and whatever ends in .localhost, has
+ * two (RFC 6761). */
+static void parse_address(struct target *t)
 {
-	const int size = strlen("localhost");
-	int start = strlen(host) - size;
-	start -= host[start + size - 1] == '.';
-	return start >= 0 && (start == 0 || host[start - 1] == '.') &&
-	       strncasecmp(host + start, "localhost", size) == 0;
-}
-
-/* Gives the host its address, or localhost its two (RFC 6761). */
-static void parse_address(struct target *t, bool has_brackets)
-{
-	bool has_colon = strchr(t->host, ':');
-	const char *zone = NULL;
+	bool has_brackets = *t->given == '[', has_colon = strchr(t->host, ':');
+	const char *end = strchr(t->host, '\0'), *zone = NULL;
 	union endpoint e;
+	end -= end[-1] == '.';
+	bad_if(end - t->host > HOST_MAX, "a host has at most 253 bytes");
 	if (parse_ip(t->host, &e, &zone) && has_brackets == has_colon) {
 		bad_if(e.family == AF_INET6 && !zone && !e.in6.sin6_scope_id &&
 			IN6_IS_ADDR_LINKLOCAL(&e.in6.sin6_addr),
@@ -1044,14 +1003,13 @@ static void parse_address(struct target *t, bool has_brackets)
 		return;
 	}
 	bad_if(has_brackets, "not an IPv6 address");
-	check_host(t->host);
-	if (is_localhost(t->host)) {
-		add_both(t, true);
-		return;
+	const char *last = check_host(t->host, end);
+	if (end - last == 9 && strncasecmp(last, "localhost", 9) == 0) {
+		add_both(t, loopback, &in6addr_loopback);
+	} else {
+		t->host_size = end - t->host;
+		t->lookup.answer = NAME_ASKED;
 	}
-	t->host_size = strlen(t->host);
-	t->host_size -= t->host[t->host_size - 1] == '.';
-	t->lookup.answer = NAME_ASKED;
 }
 
 /* A copy of so many bytes and then of the rest. */
@@ -1062,30 +1020,8 @@ static char *copy(const char *text, size_t size, const char *rest)
 	return to;
 }
 
-/* Copies the HOST of HOST:PORT; returns PORT, without a colon the text. */
-static const char *parse_host(struct target *t, const char *text)
-{
-	const char *colon = strrchr(text, ':');
-	bool has_brackets = *text == '[';
-	t->host = "";
-	bad_if(strchr(text, '/'), "a / makes it a path or a URL: ./PATH,"
-		" SCHEME://HOST:PORT/...");
-	bad_if(strchr(text, '@'),
-		"USER@ is for a URL: SCHEME://USER@HOST:PORT");
-	bad_if(has_brackets && (!colon || colon[-1] != ']'),
-		"no :PORT after ]");
-	if (!colon)
-		return text;
-	const char *host = text + has_brackets, *end = colon - has_brackets;
-	bad_if(host >= end, "no host");
-	bad_if(!has_brackets && memchr(host, ':', end - host),
-		"more than one colon: IPv6 needs brackets, [::1]:80");
-	bad_if(end - host > HOST_MAX + 1, "a host has at most 253 bytes");
-	t->host = copy(host, end - host, "");
-	return colon + 1;
-}
-
-static void parse_path(struct target *t)
+/* These return the target behind the last of theirs. */
+static struct target *parse_path(struct target *t)
 {
 	union endpoint e = { .un.sun_family = AF_UNIX };
 	t->given = t->service = argument;
@@ -1095,125 +1031,115 @@ static void parse_path(struct target *t)
 	bad_if(!*t->service, "no path");
 	bad_if(strlen(t->service) >= sizeof e.un.sun_path,
 		"a socket's path has at most 107 bytes");
-	strcpy(e.un.sun_path, t->service);
-	add_address(t, &e);
+	strcpy(add_address(t, &e)->endpoint.un.sun_path, t->service);
+	return t + 1;
 }
 
-static void parse_target(struct target *t, const char *text)
+/* HOST:PORT; for find also PORT, on all of this machine: both wildcards. */
+static struct target *parse_target(struct target *t, const char *text)
 {
-	t->given = text;
-	t->service = parse_host(t, text);
-	bad_if(!*t->host, "neither HOST:PORT, nor a path, nor a STATE:"
+	bool has_brackets = *text == '[';
+	const char *colon = strrchr(text, ':'), *host = text + has_brackets;
+	const char *end = colon ? colon - has_brackets : host;
+	bad_if(has_brackets && (!colon || colon[-1] != ']'),
+		"no :PORT after ]");
+	bad_if(!colon && t->state != FIND,
+		"neither HOST:PORT, nor a path, nor a STATE:"
 		" occupied, free, assert-free, find");
-	t->low = t->high = parse_port(t->service, 1);
-	parse_address(t, *text == '[');
+	t->given = text;
+	t->service = colon ? colon + 1 : text;
+	bad_if(colon && host >= end, "no host");
+	bad_if(!has_brackets && memchr(host, ':', end - host),
+		"more than one colon: IPv6 needs brackets, [::1]:80");
+	t->host = copy(host, end - host, "");
+	parse_ports(t);
+	if (colon)
+		parse_address(t);
+	else
+		add_both(t, in6addr_any.s6_addr, &in6addr_any);
+	return t + 1;
 }
 
-/* The SCHEME of the first SCHEME://, and its end; NULL if there is none. */
-static const char *find_scheme(const char *word, const char **end)
+/* The SCHEME of the first SCHEME://; NULL if there is none. */
+static const char *find_scheme(const char *word)
 {
-	const char *p = strchr(word, ':');
-	while (p && strncmp(p, "://", 3) != 0)
-		p = strchr(p + 1, ':');
-	*end = p;
+	const char *end = strchr(word, ':');
+	while (end && strncmp(end, "://", 3) != 0)
+		end = strchr(end + 1, ':');
+	const char *p = end;
 	while (p && p > word && (isalnum((unsigned char)p[-1]) ||
 	                         memchr("+-.", p[-1], 3)))
 		p--;
-	return p && p < *end ? p : NULL;
+	return p < end ? p : NULL;
 }
 
-/* ":PORT" of a scheme, or bad usage. */
-static const char *scheme_port(const char *scheme, size_t size)
+/* ":PORT" of the scheme, or bad usage. */
+static const char *scheme_port(const char *scheme)
 {
 	static const char ports[] = "http:80 ws:80 https:443 wss:443 "
 		"postgres:5432 postgresql:5432 mysql:3306 mariadb:3306 "
 		"sqlserver:1433 mongodb:27017 redis:6379 rediss:6379 "
 		"amqp:5672 amqps:5671 nats:4222 mqtt:1883 mqtts:8883 "
 		"ldap:389 ldaps:636 ssh:22 smtp:25 ";
+	size_t size = strcspn(scheme, ":");
 	for (const char *p = ports; *p; p = strchr(p, ' ') + 1)
-		if (strncasecmp(p, scheme, size) == 0 && p[size] == ':')
+		if (strncasecmp(p, scheme, size + 1) == 0)
 			return copy(p + size, strcspn(p + size, " "), "");
 	die_usage(argument, "no port: SCHEME://HOST:PORT");
 }
 
-/* The targets of a list of HOST:PORT, those of a URL perhaps without :PORT.
- * Returns the target behind the last. */
+/* A list of HOST:PORT, that of a URL perhaps without :PORT. */
 static struct target *parse_list(struct target *t, const char *start,
-	const char *end, const char *scheme, size_t size)
+	const char *end, const char *scheme)
 {
-	for (const char *next; start <= end; start = next + 1, t++) {
+	for (const char *next; start <= end; start = next + 1) {
 		next = memchr(start, ',', end - start);
 		next = next ? next : end;
 		bad_if(next == start, "no host");
 		bool has_port = *start == '[' ? next[-1] != ']'
 			: memchr(start, ':', next - start) != NULL;
 		bad_if(!has_port && !scheme, "no port");
-		parse_target(t, copy(start, next - start, has_port ? ""
-			: scheme_port(scheme, size)));
+		t = parse_target(t, copy(start, next - start, has_port ? ""
+			: scheme_port(scheme)));
 	}
 	return t;
 }
 
 /* The hosts of a URL (RFC 3986): between the last @ of its authority and what
  * comes behind that, which is parameters where a ; begins it. */
-static struct target *parse_url(struct target *t, const char *scheme,
-	const char *end)
+static struct target *parse_url(struct target *t, const char *scheme)
 {
-	size_t size = end - scheme;
-	bool has_parameters = size == strlen("sqlserver") &&
-		strncasecmp(scheme, "sqlserver", size) == 0;
-	const char *start = end + 3, *next, *second;
+	bool has_parameters = strncasecmp(scheme, "sqlserver:", 10) == 0;
+	const char *start = strchr(scheme, ':') + 3, *second;
 	const char *at = memrchr(start, '@',
 		strcspn(start, has_parameters ? "/?#;" : "/?#"));
 	start = at ? at + 1 : start;
-	const char *rest = start + strcspn(start, "?#;");
-	for (next = start; (second = find_scheme(next, &end)); next = end + 3)
+	const char *rest = start + strcspn(start, "?#;"), *next = start;
+	for (; (second = find_scheme(next)); next = strchr(second, ':') + 3)
 		bad_if(second < rest && second[-1] == ',',
 			"one URL an argument");
-	return parse_list(t, start, start + strcspn(start, "/?#;"), scheme,
-		size);
+	return parse_list(t, start, start + strcspn(start, "/?#;"), scheme);
 }
 
-/* The targets of a word. Returns the target behind the last. */
 static struct target *parse_word(struct target *t)
 {
 	bool is_jdbc = strncasecmp(argument, "jdbc:", 5) == 0;
-	const char *end, *scheme = find_scheme(argument, &end);
-	if (is_path(argument)) {
-		parse_path(t);
-		return t + 1;
-	}
+	bool has_slash = strchr(argument, '/'), is_list = strchr(argument, ',');
+	const char *scheme = find_scheme(argument);
+	bad_if(t->state == FIND && (has_slash || is_list || is_path(argument)),
+		"find is for [HOST:]PORT or [HOST:]LOW-HIGH");
+	if (is_path(argument))
+		return parse_path(t);
 	bad_if(is_jdbc && !scheme, "no SCHEME:// after jdbc:");
 	if (scheme == argument || is_jdbc)
-		return parse_url(t, scheme, end);
-	if (strchr(argument, ',') && !strpbrk(argument, "/@"))
-		return parse_list(t, argument, strchr(argument, '\0'), NULL, 0);
-	parse_target(t, argument);
-	return t + 1;
-}
-
-/* [HOST:]PORT or [HOST:]LOW-HIGH, for find; without a host both wildcards. */
-static void parse_range(struct target *t, const char *range)
-{
-	char low[sizeof "65535"] = "";
-	t->given = range;
-	t->state = FIND;
-	bad_if(is_path(range) || strchr(range, '/') || strchr(range, ','),
-		"find is for [HOST:]PORT or [HOST:]LOW-HIGH");
-	t->service = parse_host(t, range);
-	size_t digits = count_digits(t->service);
-	if (digits > 0 && digits < sizeof low && t->service[digits] == '-') {
-		t->low = parse_port(memcpy(low, t->service, digits), 1);
-		t->service += digits + 1;
-		t->high = parse_port(t->service, 1);
-	} else {
-		t->low = t->high = parse_port(t->service, 0);
-	}
-	bad_if(t->low > t->high, "LOW is above HIGH");
-	if (*t->host)
-		parse_address(t, *range == '[');
-	else
-		add_both(t, false);
+		return parse_url(t, scheme);
+	bad_if(has_slash, "a / makes it a path or a URL: ./PATH,"
+		" SCHEME://HOST:PORT/...");
+	bad_if(strchr(argument, '@'),
+		"USER@ is for a URL: SCHEME://USER@HOST:PORT");
+	if (is_list)
+		return parse_list(t, argument, strchr(argument, '\0'), NULL);
+	return parse_target(t, argument);
 }
 
 /* Names: what the files say */
@@ -1296,7 +1222,7 @@ static void read_hosts(void)
 	memset(&now.st_atim, 0, sizeof now.st_atim);
 	if (is_there && !hosts.error &&
 	    memcmp(&now, &hosts.stat, sizeof now) == 0) {
-		file_close();
+		close(file.fd);
 		return;
 	}
 	hosts.stat = now;
@@ -1351,7 +1277,7 @@ static void read_configuration_line(void)
 static int read_configuration(void)
 {
 	union endpoint *server = configuration.server;
-	set_special(server, AF_INET, true);
+	set_ip(server, loopback, false);
 	server->in.sin_port = htons(NS_DEFAULTPORT);
 	configuration.servers = configuration.domains = 0;
 	configuration.ndots = 1;
@@ -2004,8 +1930,9 @@ static int try_connect_udp(const union endpoint *e)
  * either. Otherwise an address is tentative, or no TCP port is left. */
 static int check_family(sa_family_t family, int error)
 {
+	bool ipv6 = family == AF_INET6;
 	union endpoint e;
-	set_special(&e, family, true);
+	set_ip(&e, ipv6 ? in6addr_loopback.s6_addr : loopback, ipv6);
 	e.in.sin_port = htons(NS_DEFAULTPORT);
 	bool is_off = error == EADDRNOTAVAIL && try_connect_udp(&e) == error;
 	return is_off ? EAFNOSUPPORT : error;
@@ -2884,34 +2811,16 @@ static int wait_for_all(void)
 
 /* Options, usage, main */
 
-/* For each option its letter, then its long name. */
-static const char option_names[] = "ttimeout\0" "cconnect-timeout\0" "sstable\0"
-	"ppid\0" "aany\0" "rreserve\0" "qquiet\0" "vverbose\0" "hhelp\0"
-	"Vversion\0";
-
-/* The option that rest, behind the first "-", begins with; NULL if none. */
-static const char *find_option(const char *rest)
-{
-	size_t length = strcspn(rest + 1, "=");
-	const char *o = option_names;
-	for (; *o; o = strchr(o, '\0') + 1)
-		if (*rest == '-' ? strncmp(o + 1, rest + 1, length) == 0 &&
-		                   !o[1 + length] : *o == *rest)
-			return o;
-	return NULL;
-}
-
-/* Where the value of an option is kept, a TIME or PID; NULL if it has none. */
-static int64_t *option_value(char letter)
-{
-	switch (letter) {
-	case 't': return &options.timeout;
-	case 'c': return &options.connect_timeout;
-	case 's': return &options.stable;
-	case 'p': return &options.pid;
-	default: return NULL;
-	}
-}
+static const struct option {
+	const char *names;          /* its letter, then its long name */
+	int64_t *value;             /* a TIME or PID; NULL: it has none */
+} option_table[] = {
+	{ "ttimeout", &options.timeout }, { "sstable", &options.stable },
+	{ "cconnect-timeout", &options.connect_timeout },
+	{ "ppid", &options.pid }, { "aany", NULL }, { "rreserve", NULL },
+	{ "qquiet", NULL }, { "vverbose", NULL }, { "hhelp", NULL },
+	{ "Vversion", NULL }, { NULL, NULL },
+};
 
 static int64_t parse_pid(const char *text)
 {
@@ -2927,26 +2836,33 @@ static int64_t parse_pid(const char *text)
  * word. */
 static void parse_option(char ***words)
 {
-	const char *rest = **words + 1, *o;
+	const char *rest = **words + 1;
 	bool is_long = *rest == '-';
-	int64_t *value;
+	const struct option *o;
 	argument = **words;
+	rest += is_long;
 	do {
-		o = find_option(rest);
-		bad_if(!o, "unknown option");
-		given[(unsigned char)*o] = argument;
-		value = option_value(*o);
-		rest = is_long ? strchr(argument, '=') : rest + 1;
-	} while (!is_long && !value && *rest);
-	bad_if(!value && is_long && rest, "takes no value");
-	if (!value)
+		size_t length = is_long ? strcspn(rest, "=") : 1;
+		for (o = option_table; o->names; o++)
+			if (is_long ? strncmp(o->names + 1, rest, length) == 0
+			              && !o->names[1 + length]
+			            : *o->names == *rest)
+				break;
+		bad_if(!o->names, "unknown option");
+		given[(unsigned char)*o->names] = argument;
+		rest += length;
+	} while (!is_long && !o->value && *rest);
+	bad_if(!o->value && *rest, "takes no value");
+	if (!o->value)
 		return;
-	const char *text = rest && *rest ? rest + is_long : *++*words;
+	const char *text = *rest ? rest + is_long : *++*words;
 	bad_if(!text, "no value after it");
 	if (text != rest || !isalpha((unsigned char)*text))
 		argument = text;
-	*value = *o == 'p' ? parse_pid(text) : parse_duration(text);
-	bad_if(*value == 0 && *o != 't', "must be above 0");
+	*o->value = o->value == &options.pid ? parse_pid(text)
+		: parse_duration(text);
+	bad_if(*o->value == 0 && o->value != &options.timeout,
+		"must be above 0");
 }
 
 /* Parses the options before "--", copies the other words; returns COMMAND. */
@@ -2975,42 +2891,28 @@ static enum state parse_state(const char *word)
 }
 
 /* Each word becomes its targets with their state; find alone means find 0. */
-static void parse_words(char **words, char **last, bool is_find)
+static void parse_words(char **words, bool is_find)
 {
 	struct target *t = targets, *bare = targets;
 	for (; (argument = *words); words++) {
 		enum state state = parse_state(argument);
-		bad_if(last && words > last && !is_find,
-			"no STATE after it; a COMMAND goes after --");
-		bad_if(is_find && state != FIND && state != NO_STATE,
-			"no other STATE beside find");
-		bad_if(state == ASSERT_FREE && given['a'], "not with --any");
-		if (state == FIND && t == targets)
-			parse_range(t++, "0");
-		else if (state == NO_STATE && is_find)
-			parse_range(t++, argument);
-		else if (state == NO_STATE)
+		t->state = is_find ? FIND : OCCUPIED;
+		if (state == NO_STATE) {
 			t = parse_word(t);
-		bad_if(state != NO_STATE && bare == t, "no TARGET before it");
-		for (; state != NO_STATE && bare < t; bare++)
+			continue;
+		}
+		bad_if(is_find && state != FIND, "no other STATE beside find");
+		bad_if(state == ASSERT_FREE && given['a'], "not with --any");
+		if (is_find && t == targets)
+			t = parse_target(t, "0");
+		bad_if(bare == t, "no TARGET before it");
+		for (; bare < t; bare++)
 			bare->state = state;
 	}
 	if (bare < t)
 		die_usage(bare->given, "no STATE after it:"
 			" occupied, free, assert-free, find");
 	targets_end = t;
-}
-
-static void check_find(char **command)
-{
-	for (const char *letter = "sap"; *letter; letter++)
-		if (given[(unsigned char)*letter])
-			die_usage(given[(unsigned char)*letter],
-				"not with find");
-	if (command)
-		die_usage(*command, "no COMMAND with find");
-	if (!given['t'])
-		options.timeout = 0;
 }
 
 static void parse_command_line(char **words, char **command)
@@ -3036,14 +2938,21 @@ static void parse_command_line(char **words, char **command)
 	if (!*words)
 		die_usage("TARGET", "missing, as in:"
 			" portend localhost:80 occupied");
-	if (is_find)
-		check_find(command);
-	else if (given['r'])
-		die_usage(given['r'], "only with find");
+	for (const char *p = is_find ? "sap" : "r"; *p; p++)
+		if (given[(unsigned char)*p])
+			die_usage(given[(unsigned char)*p], is_find
+				? "not with find" : "only with find");
+	if (is_find && command)
+		die_usage(*command, "no COMMAND with find");
+	if (is_find && !given['t'])
+		options.timeout = 0;
 	if (options.timeout > 0 && options.stable > options.timeout)
 		die_usage(given['s'], "longer than -t");
+	if (last && last[1] && !is_find)
+		die_usage(last[1], "no STATE after it;"
+			" a COMMAND goes after --");
 	targets = allocate(count * sizeof *targets);
-	parse_words(words, last, is_find);
+	parse_words(words, is_find);
 }
 
 /* Opens / for each standard descriptor that is closed, so that no socket gets
