@@ -73,13 +73,12 @@ enum {
 	DRAIN_MAX = 64,             /* reads before a connection is closed */
 	ECHO_MAX = 255,             /* bytes of an argument in a message */
 	FRESH_MAX = 40,             /* new questions at once: see FRESH */
-	HOSTS_MAX = 2 * ADDRESSES_MAX,  /* of a name in hosts(5) */
 	HOST_MAX = 253, LABEL_MAX = 63, /* RFC 1035, without a final dot */
 	KNOWN_MAX = 4 * ADDRESSES_MAX,  /* addresses that are remembered */
 	LINES_MAX = 6,              /* of 1 s each: see line_renew() */
 	NDOTS_MAX = 15,             /* as resolv.conf(5) has it */
 	OPEN_MAX = 8192,            /* above all descriptors of ours */
-	PACKETS_MAX = 64,           /* of a name server, at once */
+	PACKETS_MAX = 512,          /* more than a socket's buffer holds */
 	PICKS_MAX = 256,            /* tries for a port on all addresses */
 	PORT_MAX = 65535,
 	SERVERS_MAX = 8,            /* name servers that are asked */
@@ -239,9 +238,9 @@ struct address {                    /* to be connected to, or bound */
 
 struct question {                   /* for the addresses of a family */
 	unsigned id;
-	int said[SERVERS_MAX];      /* by each name server: see NAME_ASKED */
+	int said[SERVERS_MAX];      /* by each name server; 0: not asked */
 	bool has_fitted;            /* a truncated answer had addresses */
-	int64_t until;              /* others may say more than a denial */
+	int64_t until;              /* then a denial counts; 0: none so far */
 };
 
 struct lookup {
@@ -249,7 +248,7 @@ struct lookup {
 	bool is_under_way;
 	int candidate;              /* of the search list */
 	int verdict;                /* of the candidates so far */
-	int in_hosts;               /* addresses there */
+	bool is_in_hosts;
 	int64_t due;                /* when to ask, or to ask again */
 	int64_t until;              /* then the silence of a family counts */
 	struct question questions[2];
@@ -289,13 +288,11 @@ static struct {                     /* the wait */
 	int64_t now;                /* the clock when it was last read */
 	int64_t turn;               /* when this turn of asking began */
 	int64_t polled;             /* what is silent was so at this time */
-	int64_t heard;              /* as are name servers at this one */
 	int64_t wake;               /* when something is to be done next */
 	int64_t cost;               /* of a probe, in the last turn */
 	int asked;                  /* probes in this turn */
 	int crowd;                  /* addresses that are probed again */
 	int probes;                 /* under way, or begun since plan() */
-	int fresh;                  /* look-ups that were asked just now */
 	size_t cursor;              /* the target that is probed next */
 	int process;                /* of -p, a descriptor */
 	bool is_ended;              /* a target is: that ends the wait */
@@ -876,7 +873,9 @@ static void advance(void)
 		if (clock_now() - GRACE >= loop.deadline)
 			file.error = ETIMEDOUT;
 		else if (file.fd >= 0)
-			n = read(file.fd, file.data, sizeof file.data);
+			do
+				n = read(file.fd, file.data, sizeof file.data);
+			while (n < 0 && errno == EINTR);
 		if (n < 0)
 			file.error = errno;
 		file.size = larger(n, 0);
@@ -1145,20 +1144,11 @@ static struct target *parse_word(struct target *t)
 /* Names: what the files say */
 
 static struct {                     /* addresses that an answer has */
-	int count;
-	bool is_excess;             /* and there are more */
+	int count;                  /* more than are in the list, too */
 	union endpoint list[ADDRESSES_MAX];
 } found;
 
-static void add_found(const unsigned char *bytes, bool ipv6)
-{
-	found.is_excess = found.count == ADDRESSES_MAX;
-	if (!found.is_excess)
-		set_ip(&found.list[found.count++], bytes, ipv6);
-}
-
-/* Those of family f, or of both, stay known, with their probes, but count no
- * more. */
+/* Those of family f, or of both, stay known and probed, but count no more. */
 static void unlist(struct target *t, int f)
 {
 	for (struct address *a = t->addresses; a; a = a->next)
@@ -1168,14 +1158,16 @@ static void unlist(struct target *t, int f)
 		}
 }
 
-/* False without memory for all of them. */
-static bool list_found(struct target *t, bool ipv6)
+/* Returns the answer that they came with, or why these are not all. */
+static int list_found(struct target *t, bool ipv6, int answer)
 {
-	struct address *a;
-	int i = 0;
-	for (; i < found.count && (a = add_address(t, &found.list[i])); i++)
+	for (int i = 0; i < smaller(found.count, ADDRESSES_MAX); i++) {
+		struct address *a = add_address(t, &found.list[i]);
+		if (!a)
+			return ENOMEM;
 		a->is_ipv6_answer = ipv6;
-	return i == found.count;
+	}
+	return found.count > ADDRESSES_MAX ? NAME_EXCESS : answer;
 }
 
 static struct {                     /* hosts(5), read for all targets */
@@ -1183,34 +1175,28 @@ static struct {                     /* hosts(5), read for all targets */
 	struct stat stat;           /* of what was read */
 } hosts;
 
-/* Lists the address for the target, and none but those in the file; one that is
- * too much is counted only. */
-static void add_host(struct target *t, const char *text)
-{
-	int *count = &t->lookup.in_hosts;
-	union endpoint e;
-	if (!parse_ip(text, &e, NULL) || *count > HOSTS_MAX)
-		return;
-	if (strchr(text, '%'))          /* read it again: for its interface */
-		hosts.stat.st_size = -1;
-	if ((*count)++ == 0)
-		unlist(t, BOTH);
-	if (*count <= HOSTS_MAX && !add_address(t, &e))
-		hosts.error = ENOMEM;
-}
-
-/* A line: an address, and the names that have it. */
+/* A line: an address, and the names that have it, and only such ones. */
 static void read_hosts_line(void)
 {
 	char text[WORD_MAX + 1];
+	union endpoint e;
 	next_word();
 	memcpy(text, file.word, sizeof text);
 	while (next_word())
-		for (struct target *t = targets; t < targets_end; t++)
-			if (t->outcome == WAITING &&
-			    t->host_size == file.length &&
-			    strncasecmp(t->host, file.word, file.length) == 0)
-				add_host(t, text);
+		for (struct target *t = targets; t < targets_end; t++) {
+			if (t->outcome != WAITING ||
+			    t->host_size != file.length ||
+			    strncasecmp(t->host, file.word, file.length) != 0 ||
+			    !parse_ip(text, &e, NULL))
+				continue;
+			if (!t->lookup.is_in_hosts)
+				unlist(t, BOTH);
+			t->lookup.is_in_hosts = true;
+			if (!add_address(t, &e))
+				file.error = ENOMEM;
+			if (strchr(text, '%'))  /* for its interface */
+				hosts.stat.st_size = -1;
+		}
 }
 
 /* Reads hosts(5) where it has changed, but for the time it was read last. */
@@ -1226,17 +1212,14 @@ static void read_hosts(void)
 		return;
 	}
 	hosts.stat = now;
-	hosts.error = 0;
 	for (struct target *t = targets; t < targets_end; t++)
-		t->lookup.in_hosts = 0;
+		t->lookup.is_in_hosts = false;
 	while (next_line())
 		read_hosts_line();
-	if (file.error)
-		hosts.error = file.error;
+	hosts.error = file.error;
 }
 
 static struct {                     /* what resolv.conf(5) says */
-	uint32_t fingerprint;       /* of its text */
 	int servers;                /* 0: it is to be read */
 	union endpoint server[SERVERS_MAX];
 	int ndots;
@@ -1248,19 +1231,15 @@ static struct {                     /* what resolv.conf(5) says */
 
 static void read_configuration_line(void)
 {
-	union endpoint *server = &configuration.server[configuration.servers];
+	int i = 0, servers = configuration.servers;
 	next_word();
 	if (is_word("nameserver")) {
-		if (configuration.servers < SERVERS_MAX && next_word() &&
-		    parse_ip(file.word, server, NULL)) {
-			server->in.sin_port = htons(NS_DEFAULTPORT);
-			configuration.servers++;
-		}
+		configuration.servers += servers < SERVERS_MAX && next_word() &&
+			parse_ip(file.word, &configuration.server[servers],
+				NULL);
 	} else if (is_word("search") || is_word("domain")) {
-		int i = 0;
 		for (; i < DOMAINS_MAX && next_word(); i++)
-			memcpy(configuration.domain[i], file.word,
-				sizeof file.word);
+			strcpy(configuration.domain[i], file.word);
 		configuration.domains = i;
 	} else if (is_word("options")) {
 		while (next_word()) {
@@ -1276,17 +1255,15 @@ static void read_configuration_line(void)
 /* Without a name server in it that is 127.0.0.1. Returns 0 or an errno. */
 static int read_configuration(void)
 {
-	union endpoint *server = configuration.server;
-	set_ip(server, loopback, false);
-	server->in.sin_port = htons(NS_DEFAULTPORT);
 	configuration.servers = configuration.domains = 0;
 	configuration.ndots = 1;
 	configuration.is_tcp_only = configuration.is_ipv4_only = false;
+	set_ip(&configuration.server[0], loopback, false);
 	file_open("/etc/resolv.conf");
 	while (next_line())
 		read_configuration_line();
-	configuration.servers = larger(configuration.servers, 1);
-	configuration.fingerprint = file.fingerprint;
+	configuration.servers = file.error ? 0
+		: larger(configuration.servers, 1);
 	return file.error;
 }
 
@@ -1294,6 +1271,7 @@ static int read_configuration(void)
 
 static struct target *owners[1 << 16];  /* of the questions under way, by ID */
 static bool is_slow[2][SERVERS_MAX];    /* asked, but not waited for */
+static int64_t refused[2][SERVERS_MAX]; /* when a packet was, by ICMP */
 
 static struct stream {              /* TCP to a name server */
 	struct stream *next;
@@ -1339,21 +1317,6 @@ static int find_candidate(const struct target *t, const char **domain)
 	return is_absolute ? 1 : configuration.domains + 1;
 }
 
-/* Appends labels, without the empty one; NULL where they can be no name. */
-static unsigned char *append_labels(unsigned char *to, const char *text)
-{
-	while (*text) {
-		size_t size = strcspn(text, ".");
-		if (size == 0 || size > LABEL_MAX)
-			return NULL;
-		*to++ = size;
-		to = mempcpy(to, text, size);
-		text += size;
-		text += *text == '.';
-	}
-	return to;
-}
-
 /* Writes a question; returns its size, or 0 if there can be no such name. */
 static size_t make_query(const struct target *t, int f, unsigned char *query)
 {
@@ -1361,25 +1324,35 @@ static size_t make_query(const struct target *t, int f, unsigned char *query)
 	unsigned char header[NS_HFIXEDSZ] = {
 		id >> 8, id, 1 /* recursion desired */, 0, 0, 1 };
 	unsigned char type[] = { 0, 0, f ? ns_t_aaaa : ns_t_a, 0, ns_c_in };
+	char text[HOST_MAX + 1 + WORD_MAX + 1];
 	const char *domain;
 	find_candidate(t, &domain);
 	domain += *domain == '.';       /* "search .": the name as it is */
-	unsigned char *name = mempcpy(query, header, sizeof header);
-	unsigned char *end = append_labels(name, t->host);
-	if (end)
-		end = append_labels(end, domain);
-	if (!end || end - name > HOST_MAX + 1)
+	stpcpy(stpcpy(mempcpy(text, t->host, t->host_size), "."), domain);
+	unsigned char *name = mempcpy(query, header, sizeof header), *to = name;
+	for (const char *label = text; *label; label += *label == '.') {
+		size_t size = strcspn(label, ".");
+		if (size == 0 || size > LABEL_MAX)
+			return 0;
+		*to++ = size;
+		to = mempcpy(to, label, size);
+		label += size;
+	}
+	if (to - name > HOST_MAX + 1)
 		return 0;
-	end = mempcpy(end, type, sizeof type);
-	return end - query;
+	to = mempcpy(to, type, sizeof type);
+	return to - query;
 }
 
-/* Nobody can guess the IDs, which no other question under way has; at boot,
- * without entropy, the clock must do. */
-static void draw_ids(struct target *t)
+/* A new candidate, of which nothing has been said. Nobody can guess the IDs,
+ * which no other question under way has; at boot, without entropy, the clock
+ * must do. */
+static void lookup_begin(struct target *t)
 {
 	static uint32_t seed;
-	struct question *q = t->lookup.questions;
+	struct lookup *l = &t->lookup;
+	struct question *q = l->questions;
+	memset(q, 0, sizeof l->questions);
 	do {
 		if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed)
 			seed += loop.now;
@@ -1387,81 +1360,52 @@ static void draw_ids(struct target *t)
 		q[1].id = seed >> 16;
 	} while (owners[q[0].id] || owners[q[1].id] || q[0].id == q[1].id);
 	owners[q[0].id] = owners[q[1].id] = t;
-}
-
-/* A new candidate: nothing has been said of it. One check has its time for all
- * of them. */
-static void lookup_begin(struct target *t)
-{
-	struct lookup *l = &t->lookup;
-	draw_ids(t);
-	for (int f = 0; f < 2; f++) {
-		struct question *q = &l->questions[f];
-		for (int i = 0; i < SERVERS_MAX; i++)
-			q->said[i] = NAME_ASKED;
-		q->has_fitted = false;
-		q->until = NEVER;
-	}
 	if (l->candidate == 0)
 		l->verdict = NAME_UNKNOWN;
 	l->is_under_way = true;
 }
 
-/* What is known of a question that could not be sent. */
-static int unsent_answer(int error)
+/* What is known of a question for which nothing but an error came. */
+static int unheard_answer(int error, int awaited)
 {
-	return is_trouble(error) ? error : NAME_SILENT;
+	if (is_trouble(error))
+		return error;
+	return awaited == NAME_FITTING ? NAME_FITTED : NAME_SILENT;
 }
 
-/* Sends a packet from this second's socket, which is connected: the kernel
- * takes answers from there only. Returns what that says of the question. */
-static int line_send(int f, int i, const unsigned char *query, size_t size)
+/* The socket is connected: the kernel takes answers from there only. Returns
+ * what is awaited then, or what is known of the question without it. */
+static int connect_server(int *fd, int i, int type, int awaited)
 {
-	const union endpoint *e = &configuration.server[i];
-	int *fd = &lines[current_line].fds[2 * i + f], error = 0;
-	if (!*fd) {
-		*fd = open_socket(e->family, SOCK_DGRAM);
-		error = *fd ? connect_socket(*fd, e) : errno;
-	}
+	union endpoint e = configuration.server[i];
+	e.in.sin_port = htons(NS_DEFAULTPORT);
+	*fd = open_socket(e.family, type);
+	int error = *fd ? connect_socket(*fd, &e) : errno;
 	if (error)
 		close_socket(fd);
-	/* An error may be that of the packet before: hence two tries. */
-	if (!error && send(*fd, query, size, MSG_NOSIGNAL) < 0 &&
-	    send(*fd, query, size, MSG_NOSIGNAL) < 0)
-		error = errno;
-	return error ? unsent_answer(error) : NAME_ASKED;
+	return error ? unheard_answer(error, awaited) : awaited;
 }
 
 /* Asks by TCP; the question itself is sent when there is a connection. Returns
- * what that says of the question: awaited, where nothing is in the way. */
+ * what that says of the question. */
 static int stream_start(struct target *t, int f, int i, int awaited)
 {
-	const union endpoint *e = &configuration.server[i];
-	struct stream *s = streams;
-	while (s && s->fd)
-		s = s->next;
-	if (!s) {
-		s = allocate(sizeof *s);
-		if (!s)
-			return ENOMEM;
-		s->next = streams;
-		streams = s;
-	}
+	struct stream **link = &streams, *s;
+	while ((s = *link) && s->fd)
+		link = &s->next;
+	if (!s)
+		s = *link = allocate(sizeof *s);
+	if (!s)
+		return ENOMEM;
 	s->target = t;
 	s->f = f;
 	s->i = i;
 	s->is_sent = false;
 	s->size = 0;
-	s->fd = open_socket(e->family, SOCK_STREAM);
-	int error = s->fd ? connect_socket(s->fd, e) : errno;
+	int answer = connect_server(&s->fd, i, SOCK_STREAM, awaited);
 	s->until = clock_now() +
 		(awaited == NAME_FITTING ? (int64_t)SECOND : PATIENCE);
-	if (!error)
-		return awaited;
-	close_socket(&s->fd);
-	int answer = unsent_answer(error);
-	return answer == NAME_SILENT && awaited == NAME_FITTING ? NAME_FITTED
-		: answer;
+	return answer;
 }
 
 /* The best that servers have said of a question, NAME_SILENT at least. */
@@ -1479,19 +1423,8 @@ static bool was_heard(const struct lookup *l)
 	       best_said(&l->questions[1]) > NAME_SILENT;
 }
 
-/* A server that could not be asked before gets its full time now. */
-static void give_time(struct target *t, struct question *q)
-{
-	int64_t now = clock_now();
-	if (is_once(t))
-		return;
-	if (q->until != NEVER)
-		q->until = now + SECOND;
-	if (t->lookup.until != NEVER)
-		t->lookup.until = now + PATIENCE;
-}
-
-/* Asks the servers that are not heard yet; what they have said stays said. */
+/* Asks the servers that are not heard yet; what they have said stays said. One
+ * that is asked for the first time has its full time, but for one check. */
 static void question_send(struct target *t, int f)
 {
 	struct lookup *l = &t->lookup;
@@ -1499,49 +1432,54 @@ static void question_send(struct target *t, int f)
 	unsigned char query[QUERY_MAX];
 	size_t size = make_query(t, f, query);
 	for (int i = 0; i < configuration.servers; i++) {
-		int before = q->said[i];
+		int *fd = &lines[current_line].fds[2 * i + f];
+		int before = q->said[i], said = NAME_ASKED;
 		if (before > NAME_SILENT || best_said(q) >= NAME_EXCESS)
 			continue;
 		if (size == 0)
-			q->said[i] = NAME_UNKNOWN;
+			said = NAME_UNKNOWN;
 		else if (configuration.is_tcp_only)
-			q->said[i] = stream_start(t, f, i, NAME_ASKED);
-		else
-			q->said[i] = line_send(f, i, query, size);
-		if (before < NAME_ASKED && q->said[i] == NAME_ASKED)
-			give_time(t, q);
+			said = stream_start(t, f, i, NAME_ASKED);
+		else if (!*fd)
+			said = connect_server(fd, i, SOCK_DGRAM, NAME_ASKED);
+		/* An error may be that of the packet before: two tries. */
+		if (said == NAME_ASKED && *fd &&
+		    send(*fd, query, size, MSG_NOSIGNAL) < 0 &&
+		    send(*fd, query, size, MSG_NOSIGNAL) < 0)
+			said = unheard_answer(errno, NAME_ASKED);
+		q->said[i] = said;
+		if (before >= NAME_ASKED || said != NAME_ASKED || is_once(t))
+			continue;
+		l->until = clock_now() + PATIENCE;
+		if (q->until)
+			q->until = clock_now() + SECOND;
 	}
-}
-
-/* What has been asked of other servers, or of another list, is asked anew. */
-static void restart_lookups(void)
-{
-	for (int n = 0; n < LINES_MAX; n++)
-		line_close(&lines[n]);
-	for (struct target *t = targets; t < targets_end; t++) {
-		if (t->lookup.is_under_way)
-			t->lookup.due = loop.now;
-		lookup_end(t);
-		t->lookup.candidate = 0;
-	}
-	memset(is_slow, false, sizeof is_slow);
 }
 
 /* Opens a new line of sockets where the last is a second old, and reads
- * resolv.conf(5) for it. Returns 0, or the errno that prevented it. */
+ * resolv.conf(5) for it: where that says something else now, all is asked
+ * anew. Returns 0, or the errno that prevented it. */
 static int line_renew(void)
 {
-	uint32_t before = configuration.fingerprint;
+	static uint32_t fingerprint;
 	if (configuration.servers &&
 	    loop.now < lines[current_line].opened + SECOND)
 		return 0;
 	int error = read_configuration();
-	if (error || configuration.fingerprint != before)
-		restart_lookups();
-	if (error) {
-		configuration.servers = 0;
-		return error;
+	if (error || file.fingerprint != fingerprint) {
+		for (int n = 0; n < LINES_MAX; n++)
+			line_close(&lines[n]);
+		for (struct target *t = targets; t < targets_end; t++) {
+			if (t->lookup.is_under_way)
+				t->lookup.due = loop.now;
+			lookup_end(t);
+			t->lookup.candidate = 0;
+		}
+		memset(is_slow, false, sizeof is_slow);
 	}
+	fingerprint = file.fingerprint;
+	if (error)
+		return error;
 	current_line = (current_line + 1) % LINES_MAX;
 	line_close(&lines[current_line]);
 	lines[current_line].opened = loop.now;
@@ -1620,78 +1558,52 @@ static int question_answer(const struct target *t, int f)
 {
 	const struct lookup *l = &t->lookup;
 	const struct question *q = &l->questions[f];
-	int best = best_said(q), unasked = 0;   /* or why one was not asked */
+	int best = best_said(q), answer = best;
+	bool is_heard = best > NAME_SILENT;
 	int64_t end = best >= NAME_UNKNOWN ? q->until
 		: smaller(l->until, loop.end);
-	bool is_awaited = false, is_fitting = false;
-	for (int i = 0; i < configuration.servers; i++) {
-		int said = q->said[i];
-		if (said == NAME_FITTING)
-			is_fitting = true;
-		else if (said < NAME_ASKED)
-			unasked = said;
-		if (said <= NAME_ASKED)
-			is_awaited |= best > NAME_SILENT ? !is_slow[f][i]
-				: said == NAME_ASKED;
-	}
 	if (best >= NAME_EXCESS)
 		return best;
-	if (is_fitting)
-		return is_once(t) && loop.heard >= l->until ? NAME_FITTING
-			: NAME_ASKED;
-	if (is_awaited && loop.heard < end)
-		return NAME_ASKED;
-	for (int i = 0; i < configuration.servers; i++)
-		if (best > NAME_SILENT && q->said[i] == NAME_ASKED &&
-		    (!is_once(t) || loop.heard < l->until))
+	for (int i = 0; i < configuration.servers; i++) {
+		int said = q->said[i];
+		if (said == NAME_ASKED && refused[f][i] >= l->due - SECOND)
+			said = NAME_SILENT;
+		bool is_awaited = is_heard ? said <= NAME_ASKED &&
+			!is_slow[f][i] : said == NAME_ASKED;
+		if (said == NAME_FITTING || (is_awaited && loop.polled < end))
+			return NAME_ASKED;
+		if (said == NAME_ASKED && is_heard &&
+		    (!is_once(t) || loop.polled < l->until))
 			is_slow[f][i] = true;
-	if (unasked)
-		return unasked;
-	if (best == NAME_FITTED)
+		if (said < NAME_ASKED)
+			answer = said;
+	}
+	if (answer == NAME_FITTED)
 		return q->has_fitted ? NAME_KNOWN : NAME_FAILED;
-	return best;
+	return answer;
 }
 
-/* What is known already stays so, unless there is no such name any more, or not
- * all of its addresses are listed. */
-static void lookup_know(struct lookup *l, int answer)
-{
-	if (answer == NAME_UNKNOWN || answer == NAME_EXCESS ||
-	    answer == ENOMEM || l->answer != NAME_KNOWN)
-		l->answer = answer;
-}
-
-/* The look-up is over, and begins anew with the first candidate. */
+/* The look-up is over, and begins anew with the first candidate. What is known
+ * already stays so, unless there is no such name any more, or not all of its
+ * addresses are listed. */
 static void lookup_over(struct target *t, int answer)
 {
 	struct lookup *l = &t->lookup;
 	lookup_end(t);
 	l->candidate = 0;
-	lookup_know(l, answer);
-	if (is_once(t) && meaning_of(answer) != PENDING)
-		l->due = NEVER;
-}
-
-/* After a candidate without an address the next, at once. After the last there
- * is no such name, unless one of them could not be told. */
-static void lookup_next(struct target *t)
-{
-	struct lookup *l = &t->lookup;
-	const char *domain;
-	int count = find_candidate(t, &domain);
-	lookup_end(t);
-	if (++l->candidate < count) {
-		l->due = loop.now;
-		return;
-	}
-	if (l->verdict == NAME_UNKNOWN)
+	if (answer == NAME_UNKNOWN)
 		unlist(t, BOTH);
-	lookup_over(t, l->verdict);
+	if (answer == NAME_UNKNOWN || answer == ENOMEM ||
+	    l->answer != NAME_KNOWN)
+		l->answer = answer;
+	if (is_once(t))
+		l->due = NEVER;
 }
 
 /* The first candidate with an address is the name. Silence of all, and trouble
  * of ours before anybody was heard, are asked again; all else leads to the next
- * candidate, after a while the silence of one family beside a denial, too. */
+ * candidate, at once, after a while the silence of one family beside a denial,
+ * too. After the last there is no such name, unless one could not be told. */
 static void lookup_decide(struct target *t)
 {
 	struct lookup *l = &t->lookup;
@@ -1703,32 +1615,30 @@ static void lookup_decide(struct target *t)
 	int best = larger(ipv4, ipv6), worst = smaller(ipv4, ipv6);
 	int trouble = meaning_of(best) == UNTOLD ? best : worst;
 	bool has_trouble = meaning_of(trouble) == UNTOLD;
-	bool is_early = is_once(t) || loop.heard < l->until;
+	bool is_late = loop.polled >= l->until;
+	const char *domain;
 	if (best == NAME_ASKED || worst == NAME_ASKED) {
-		if (best > NAME_UNKNOWN)
-			lookup_know(l, NAME_ASKED);
-		judge(t);
-		return;
-	}
-	if (best > NAME_UNKNOWN) {
+		if (is_once(t) && is_late)
+			lookup_over(t, NAME_SILENT);
+	} else if (best > NAME_UNKNOWN) {
 		if (worst == NAME_UNKNOWN)
 			unlist(t, ipv6 == worst);
 		lookup_over(t, has_trouble ? trouble : NAME_KNOWN);
-	} else if (was_heard(l) && !(worst == NAME_SILENT && is_early)) {
-		if (has_trouble)
-			l->verdict = trouble;
-		else if ((best == NAME_FAILED || worst == NAME_FAILED) &&
-		         l->verdict == NAME_UNKNOWN)
-			l->verdict = NAME_FAILED;
-		lookup_next(t);
+	} else if (was_heard(l) && (worst != NAME_SILENT ||
+	           (is_late && !is_once(t)))) {
+		l->verdict = smaller(l->verdict,
+			worst == NAME_SILENT ? best : worst);
+		lookup_end(t);
+		if (++l->candidate < find_candidate(t, &domain))
+			l->due = loop.now;
+		else
+			lookup_over(t, l->verdict);
 	} else if (has_trouble || is_once(t)) {
 		l->due = loop.now + NAP;
 		lookup_over(t, has_trouble ? trouble : NAME_SILENT);
-	} else {                        /* silence: it is asked on */
-		if (loop.heard >= l->until)
-			l->until = NEVER;
-		if (loop.heard < loop.end || meaning_of(l->answer) == PENDING)
-			lookup_know(l, NAME_SILENT);
+	} else if (l->answer != NAME_KNOWN && (loop.polled < loop.end ||
+	           meaning_of(l->answer) == PENDING)) {
+		l->answer = NAME_SILENT;        /* it is asked on */
 	}
 	judge(t);
 }
@@ -1739,37 +1649,25 @@ static void take_answer(struct target *t, int f, int i, int answer)
 {
 	struct lookup *l = &t->lookup;
 	struct question *q = &l->questions[f];
-	if (!is_once(t) && !was_heard(l))
-		l->until = loop.now + PATIENCE;
+	bool was_silent = !was_heard(l);
 	q->said[i] = answer;
-	if (answer >= NAME_UNKNOWN && q->until == NEVER)
-		q->until = is_once(t) ? smaller(loop.now + SECOND, l->until)
-			: loop.now + SECOND;
+	if (!is_once(t) && was_silent && was_heard(l))
+		l->until = loop.now + PATIENCE;
+	if (answer >= NAME_UNKNOWN && q->until == 0)
+		q->until = smaller(loop.now + SECOND,
+			is_once(t) ? l->until : NEVER);
 }
 
 /* Found has the addresses of the question's type among the answers, whosever
- * they are: CNAMEs lead there. Returns the RCODE, or -1 if it is no answer to
- * this very question, or malformed; what is truncated may end anywhere, and a
- * failure may come without the question. */
-static int read_reply(const unsigned char *reply, size_t size,
-	const unsigned char *query, size_t query_size, bool ipv6)
+ * they are: CNAMEs lead there. False if it is malformed; what is truncated may
+ * end anywhere. */
+static bool read_records(const unsigned char *reply, size_t size,
+	const unsigned char *p, bool ipv6)
 {
-	const unsigned char *p = reply + query_size, *end = reply + size;
+	const unsigned char *end = reply + size;
 	const unsigned type = ipv6 ? ns_t_aaaa : ns_t_a;
-	int count, wanted = ipv6 ? 16 : 4, code = reply[3] & 15;
-	found.count = found.is_excess = 0;
-	if (get16(reply) != get16(query) || (reply[2] & 0xf8) != 0x80)
-		return -1;
-	if (get16(reply + 4) == 0 && code != ns_r_noerror &&
-	    code != ns_r_nxdomain)
-		return code;
-	if (!query_size || size < query_size || get16(reply + 4) != 1)
-		return -1;
-	for (size_t i = NS_HFIXEDSZ; i < query_size; i++)
-		if (tolower(reply[i]) != tolower(query[i]))
-			return -1;
-	bool is_truncated = reply[2] & 2;
-	for (count = get16(reply + 6); count > 0; count--) {
+	int count = get16(reply + 6), wanted = ipv6 ? 16 : 4;
+	for (; count > 0; count--) {
 		int length = dn_skipname(p, end);
 		if (length < 0 || end - p < length + NS_RRFIXEDSZ)
 			break;
@@ -1778,107 +1676,111 @@ static int read_reply(const unsigned char *reply, size_t size,
 		if (end - p < length)
 			break;
 		if (get16(p - 10) == type && get16(p - 8) == ns_c_in &&
-		    length == wanted)
-			add_found(p, ipv6);
+		    length == wanted && found.count++ < ADDRESSES_MAX)
+			set_ip(&found.list[found.count - 1], p, ipv6);
 		p += length;
 	}
-	return count > 0 && !is_truncated ? -1 : code;
+	return count == 0 || reply[2] & 2;
 }
 
-/* What a whole answer says; one without an address, of a server that is neither
- * the name's own nor asks others, says nothing. */
-static int whole_answer(struct target *t, int f, int code,
-	const unsigned char *reply)
+/* Returns what the reply says, NAME_FITTED where it is truncated, or 0 if it
+ * is no answer to this very question, or malformed. A failure may come without
+ * the question. A server that is neither the name's own nor asks others says
+ * nothing without an address. */
+static int read_reply(const unsigned char *reply, size_t size,
+	const unsigned char *query, size_t query_size, bool ipv6)
 {
 	bool is_lame = !(reply[2] & 4) && !(reply[3] & 0x80);   /* AA, RA */
-	if (code == ns_r_noerror && found.count > 0) {
-		unlist(t, f);
-		if (list_found(t, f) && !found.is_excess)
-			return NAME_KNOWN;
-		t->lookup.answer = NAME_ASKED;  /* what was known is no more */
-		return found.is_excess ? NAME_EXCESS : ENOMEM;
-	}
-	if (code == ns_r_nxdomain || (code == ns_r_noerror && !is_lame))
-		return NAME_UNKNOWN;
-	return NAME_FAILED;
+	int code = reply[3] & 15, questions = get16(reply + 4);
+	bool is_denial = code == ns_r_nxdomain;
+	bool is_failure = code != ns_r_noerror && !is_denial;
+	found.count = 0;
+	if (get16(reply) != get16(query) || (reply[2] & 0xf8) != 0x80)
+		return 0;
+	if (questions == 0 && is_failure)
+		return NAME_FAILED;
+	if (!query_size || size < query_size || questions != 1)
+		return 0;
+	for (size_t i = NS_HFIXEDSZ; i < query_size; i++)
+		if (tolower(reply[i]) != tolower(query[i]))
+			return 0;
+	if (!read_records(reply, size, reply + query_size, ipv6))
+		return 0;
+	if (!is_failure && reply[2] & 2)        /* TC */
+		return NAME_FITTED;
+	if (code == ns_r_noerror && found.count > 0)
+		return NAME_KNOWN;
+	return is_failure || (is_lame && !is_denial) ? NAME_FAILED
+		: NAME_UNKNOWN;
 }
 
-/* True for an answer, of at least a header. The first with an address counts,
- * whoever has said what before. */
-static bool take_reply(struct target *t, int f, int i,
-	const unsigned char *reply, size_t size, bool is_stream)
+/* Takes a packet from server i about family f: for the question that has its
+ * ID. The first answer with an address counts, whoever has said what before. */
+static void take_reply(int f, int i, const unsigned char *reply, size_t size,
+	bool is_stream)
 {
-	struct question *q = &t->lookup.questions[f];
 	unsigned char query[QUERY_MAX];
+	struct target *t = owners[get16(reply)];
+	if (size >= NS_HFIXEDSZ)
+		is_slow[f][i] = false;
+	if (size < NS_HFIXEDSZ || !t)
+		return;
+	struct question *q = &t->lookup.questions[f];
 	size_t query_size = make_query(t, f, query);
-	int code = read_reply(reply, size, query, query_size, f);
-	bool is_good = code == ns_r_noerror || code == ns_r_nxdomain;
-	bool is_truncated = reply[2] & 2 && is_good;
-	bool has_address = code == ns_r_noerror && found.count && !is_truncated;
-	if (code < 0)
-		return false;
-	if (best_said(q) >= NAME_EXCESS ||
-	    (q->said[i] > NAME_SILENT && !is_stream && !has_address))
-		return true;
-	if (is_truncated) {
-		q->has_fitted |= list_found(t, f) && found.count > 0;
-		if (t->state != OCCUPIED)       /* what was known may be less */
-			t->lookup.answer = NAME_ASKED;
-		take_answer(t, f, i, is_stream ? NAME_FITTED
-			: stream_start(t, f, i, NAME_FITTING));
-	} else {
-		take_answer(t, f, i, whole_answer(t, f, code, reply));
-	}
-	return true;
+	int answer = read_reply(reply, size, query, query_size, f);
+	if (!answer || best_said(q) >= NAME_EXCESS ||
+	    (q->said[i] > NAME_SILENT && !is_stream && answer != NAME_KNOWN))
+		return;
+	if (answer == NAME_KNOWN)
+		unlist(t, f);
+	if (answer == NAME_KNOWN || answer == NAME_FITTED)
+		answer = list_found(t, f, answer);
+	q->has_fitted |= answer == NAME_FITTED && found.count > 0;
+	if (answer == NAME_FITTED && !is_stream)
+		answer = stream_start(t, f, i, NAME_FITTING);
+	if (meaning_of(answer) == UNTOLD && t->state != OCCUPIED)
+		t->lookup.answer = NAME_ASKED;  /* what was known may be less */
+	take_answer(t, f, i, answer);
 }
 
-/* TCP is over without an answer; the error is 0 if it was only silent. */
+/* TCP is over, perhaps without an answer; the error is 0 if it was silent. */
 static void stream_end(struct stream *s, int error)
 {
-	int *said = &s->target->lookup.questions[s->f].said[s->i];
+	int said = s->target->lookup.questions[s->f].said[s->i];
 	close_socket(&s->fd);
-	if (*said != NAME_ASKED && *said != NAME_FITTING)
-		return;                         /* it has said more by now */
-	if (is_trouble(error))
-		*said = error;
-	else if (*said == NAME_FITTING)
-		take_answer(s->target, s->f, s->i, NAME_FITTED);
-	else if (error)
-		*said = NAME_SILENT;
+	if (said == NAME_FITTING || (said == NAME_ASKED && error))
+		take_answer(s->target, s->f, s->i,
+			unheard_answer(error, said));
 }
 
-/* Sends the question: its length in two bytes, and the packet (RFC 1035,
- * 4.2.2). */
-static void stream_send(struct stream *s)
+/* Sends the question, or takes what has come of the reply: its length in two
+ * bytes, and the packet (RFC 1035, 4.2.2). */
+static void stream_go_on(struct stream *s)
 {
 	unsigned char query[2 + QUERY_MAX];
-	ssize_t size = make_query(s->target, s->f, query + 2);
+	size_t size = make_query(s->target, s->f, query + 2);
+	ssize_t n;
 	query[0] = size >> 8;
 	query[1] = size;
-	ssize_t n = send(s->fd, query, size + 2, MSG_NOSIGNAL);
-	s->is_sent = n == size + 2;
-	if (s->is_sent)                 /* late, after a stop */
-		s->until = larger(s->until, clock_now() + SECOND);
-	else if (n >= 0 || errno != EAGAIN || loop.polled >= s->until)
-		stream_end(s, n < 0 ? errno : EPIPE);
-}
-
-/* Takes what has come of the reply, which is framed in the same way. */
-static void stream_hear(struct stream *s)
-{
-	ssize_t n = recv(s->fd, s->reply + s->size, STREAM_MAX - s->size, 0);
+	if (s->is_sent)
+		n = recv(s->fd, s->reply + s->size, STREAM_MAX - s->size, 0);
+	else
+		n = send(s->fd, query, size + 2, MSG_NOSIGNAL);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	int error = n < 0 ? errno : ECONNRESET;
+	if (n > 0 && !s->is_sent) {     /* all of it: the buffer was empty */
+		s->is_sent = true;
+		s->until = larger(s->until, clock_now() + SECOND);
+		return;                         /* it may be late */
+	}
 	s->size += larger(n, 0);
-	size_t size = get16(s->reply);
+	size = get16(s->reply);
 	if (n > 0 && (s->size < 2 || s->size < 2 + size))
 		return;
-	if (n > 0 && size >= NS_HFIXEDSZ &&
-	    take_reply(s->target, s->f, s->i, s->reply + 2, size, true))
-		close_socket(&s->fd);
-	else
-		stream_end(s, error);
+	if (n > 0)
+		take_reply(s->f, s->i, s->reply + 2, size, true);
+	stream_end(s, error);
 }
 
 /* Probes */
@@ -2396,8 +2298,8 @@ static int64_t address_due(const struct target *t, const struct address *a)
 static int64_t lookup_due(const struct target *t)
 {
 	int64_t due = t->lookup.due;
-	bool is_late = due > 0 && loop.now >= loop.deadline;
-	return !t->host_size || is_late || due >= loop.deadline ? NEVER : due;
+	bool is_late = due > 0 && larger(due, loop.now) >= loop.deadline;
+	return t->host_size && !is_late ? due : NEVER;
 }
 
 static bool has_probe(const struct target *t)
@@ -2458,33 +2360,28 @@ static bool ask_target(struct target *t)
 static void ask_name(struct target *t)
 {
 	struct lookup *l = &t->lookup;
-	int count = l->in_hosts;
-	int error = hosts.error || count > 0 ? hosts.error : line_renew();
+	int error = hosts.error || l->is_in_hosts ? hosts.error : line_renew();
 	if (await_room(error)) {
 		l->answer = l->answer == NAME_ASKED ? LACKING : l->answer;
 	} else if (error) {             /* time-out: a file took too long */
 		l->due = loop.now + NAP;
 		if (error != ETIMEDOUT)
 			lookup_over(t, error);
-	} else if (count > 0) {
+	} else if (l->is_in_hosts) {
 		l->due = loop.now + SECOND;
-		lookup_over(t, count > HOSTS_MAX ? NAME_EXCESS : NAME_KNOWN);
+		lookup_over(t, NAME_KNOWN);
 	} else {
-		bool is_new = !l->is_under_way;
-		if (is_new)
+		if (!l->is_under_way)
 			lookup_begin(t);
 		question_send(t, 0);
 		if (!configuration.is_ipv4_only)
 			question_send(t, 1);
 		loop.now = clock_now();
-		if (is_new && !is_once(t))
-			l->until = loop.now + PATIENCE;
-		else if (l->until == 0)
+		if (is_once(t) && l->until == 0)
 			l->until = loop.now + options.connect_timeout;
 		else if (loop.now > l->due + LOST)      /* after a stop */
 			l->until = larger(l->until, loop.now + LOST);
 		l->due = loop.now + SECOND;
-		loop.fresh++;
 		lookup_decide(t);
 	}
 	judge(t);
@@ -2495,23 +2392,24 @@ static void ask_name(struct target *t)
  * asked for at once. */
 static void ask_names(void)
 {
-	bool is_read = false;
-	loop.fresh = 0;
-	for (struct target *t = targets; t < targets_end; t++)
-		loop.fresh += t->lookup.is_under_way &&
-			loop.now < t->lookup.due - SECOND + FRESH;
 	size_t count = targets_end - targets, first = loop.now % count;
+	bool is_read = false;
+	int fresh = 0;
+	for (struct target *t = targets; t < targets_end; t++)
+		fresh += t->lookup.is_under_way &&
+			loop.now < t->lookup.due - SECOND + FRESH;
 	for (size_t n = 0; n < count; n++) {
 		struct target *t = &targets[(first + n) % count];
 		while (t->outcome == WAITING && loop.now >= lookup_due(t) &&
-		       loop.fresh < FRESH_MAX && !loop.is_full) {
+		       fresh < FRESH_MAX && !loop.is_full) {
 			if (!is_read)
 				read_hosts();
 			is_read = true;
 			ask_name(t);
+			fresh += t->lookup.is_under_way;
 		}
 		if (t->outcome == WAITING && !loop.is_full)
-			wake_at(larger(lookup_due(t), loop.fresh < FRESH_MAX
+			wake_at(larger(lookup_due(t), fresh < FRESH_MAX
 				? 0 : loop.now + TURN));
 	}
 }
@@ -2583,10 +2481,10 @@ static void watch_target(const struct target *t)
 {
 	const struct lookup *l = &t->lookup;
 	if (l->is_under_way) {
-		wake_after(loop.heard, l->until);
-		wake_after(loop.heard, l->questions[0].until);
-		wake_after(loop.heard, l->questions[1].until);
-		wake_after(loop.heard, loop.end);
+		wake_after(loop.polled, l->until);
+		wake_after(loop.polled, l->questions[0].until);
+		wake_after(loop.polled, l->questions[1].until);
+		wake_after(loop.polled, loop.end);
 	}
 	for (struct address *a = t->addresses; a; a = a->next) {
 		loop.crowd += a->is_listed;
@@ -2639,81 +2537,38 @@ static void nap(void)
 	loop.now = clock_now();
 }
 
-/* A packet from server i about family f finds the question that has its ID. */
-static void take_packet(int f, int i, size_t size)
+/* Takes what has come, unless that closes the socket. ICMP says that nobody is
+ * at the name server's port (udp(7)), not which packet it is about. */
+static void hear_socket(int f, int i, const int *fd)
 {
-	unsigned id = get16(packet);
-	struct target *t = owners[id];
-	if (size < NS_HFIXEDSZ)
-		return;
-	is_slow[f][i] = false;
-	if (t && t->lookup.questions[f].id == id &&
-	    take_reply(t, f, i, packet, size, false))
-		lookup_decide(t);
-}
-
-/* ICMP says that nobody is at the name server's port (udp(7)), not which
- * packet it is about. */
-static void refuse_questions(int f, int i)
-{
-	for (struct target *t = targets; t < targets_end; t++) {
-		int *said = &t->lookup.questions[f].said[i];
-		if (t->lookup.is_under_way && *said == NAME_ASKED)
-			*said = NAME_SILENT;
-	}
-}
-
-/* Takes what has come, unless that closes the socket; false if there may be
- * more. */
-static bool hear_socket(int f, int i, const int *fd)
-{
-	int before = *fd;
-	for (int n = 0; n < PACKETS_MAX && *fd == before; n++) {
+	for (int n = 0; n < PACKETS_MAX && *fd; n++) {
 		ssize_t size = recv(*fd, packet, sizeof packet, 0);
 		if (size >= 0)
-			take_packet(f, i, size);
+			take_reply(f, i, packet, size, false);
 		else if (errno == EACCES || !is_trouble(errno))
-			refuse_questions(f, i);
+			refused[f][i] = loop.now;
 		else if (errno != EINTR)        /* EAGAIN, too */
-			return true;
+			return;
 	}
-	return false;
 }
 
-/* While packets are left to be read, no name server counts as silent, and no
- * line as too old. */
 static void hear_servers(void)
 {
-	bool is_all = true;
 	for (int n = 0; n < LINES_MAX; n++)
 		for (int k = 0; k < 2 * configuration.servers; k++)
-			if (lines[n].fds[k] && polls[lines[n].fds[k]].revents)
-				is_all &= hear_socket(k % 2, k / 2,
-					&lines[n].fds[k]);
-	if (!is_all)
-		return;
-	loop.heard = loop.polled;
-	for (int n = 0; n < LINES_MAX; n++)
-		if (loop.heard - LINES_MAX * (int64_t)SECOND >= lines[n].opened)
-			line_close(&lines[n]);
-}
-
-static void hear_streams(void)
-{
+			if (polls[lines[n].fds[k]].revents)
+				hear_socket(k % 2, k / 2, &lines[n].fds[k]);
 	for (struct stream *s = streams; s; s = s->next) {
-		bool is_ready = polls[s->fd].revents;
-		if (s->fd && is_ready && s->is_sent)
-			stream_hear(s);
-		else if (s->fd && is_ready)
-			stream_send(s);
-		else if (s->fd && loop.polled >= s->until)
+		if (polls[s->fd].revents)
+			stream_go_on(s);
+		if (s->fd && loop.polled >= s->until)
 			stream_end(s, 0);
 	}
 }
 
 static void hear(struct target *t)
 {
-	if (lookup_due(t) > loop.heard) /* else it is asked again first */
+	if (lookup_due(t) > loop.polled)        /* else it is asked first */
 		lookup_decide(t);
 	for (struct address *a = t->addresses; a; a = a->next) {
 		short events = polls[a->fd].revents;
@@ -2739,7 +2594,6 @@ static void hear_all(void)
 		close_socket(&loop.process);
 	}
 	hear_servers();
-	hear_streams();
 	for (struct target *t = targets; t < targets_end && !loop.is_ended; t++)
 		hear(t);
 }
@@ -2800,7 +2654,7 @@ static int wait_for_all(void)
 	}
 	/* A family that was silent until TIME was up counts as such. */
 	if (loop.end != NEVER && !loop.has_process_ended)
-		loop.heard = loop.end;
+		loop.polled = loop.end;
 	for (struct target *t = targets; t < targets_end; t++) {
 		lookup_decide(t);
 		close_target(t);
