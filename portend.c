@@ -92,7 +92,7 @@ enum {
 	GRACE = 20 * MS,            /* for the answers of the last check */
 	FRESH = 20 * MS,            /* then a question's answer is late */
 	LOST = 100 * MS,            /* then an answer is not on its way */
-	NAP = 100 * MS,             /* the longest sleep; see next_due() */
+	NAP = 100 * MS,             /* the longest sleep, and pause */
 	SECOND = 1000 * MS,
 };
 #define PATIENCE (5 * (int64_t)SECOND)  /* with a name server */
@@ -260,7 +260,6 @@ struct target {
 	int low, high;              /* ports; equal but for find LOW-HIGH */
 	int found;                  /* port that find holds; 0: none */
 	const char *told;           /* by the last line of -v */
-	int64_t due;                /* when find tries */
 	int64_t judged_at;          /* when the outcome was decided */
 	const char *given;          /* the argument; of a URL HOST:PORT */
 	const char *service;        /* its port, or the path of a socket */
@@ -289,17 +288,11 @@ static struct {                     /* the wait */
 	int64_t turn;               /* when this turn of asking began */
 	int64_t polled;             /* what is silent was so at this time */
 	int64_t wake;               /* when something is to be done next */
-	int64_t cost;               /* of a probe, in the last turn */
-	int asked;                  /* probes in this turn */
-	int crowd;                  /* addresses that are probed again */
-	int probes;                 /* under way, or begun since plan() */
-	size_t cursor;              /* the target that is probed next */
+	int64_t rest;               /* until when nothing is probed again */
+	int spared;                 /* probes of a target, by make_room() */
 	int process;                /* of -p, a descriptor */
 	bool is_ended;              /* a target is: that ends the wait */
 	bool has_process_ended;     /* and so TIME is up */
-	bool is_full;               /* no descriptor, in this turn */
-	bool is_further;            /* probe, which ends no other one */
-	bool is_lacking;            /* and so some were not asked */
 } loop;
 static int poll_count;
 static struct pollfd polls[OPEN_MAX];   /* each at its descriptor's number */
@@ -727,9 +720,18 @@ static void close_socket(int *fd)
 {
 	if (*fd) {
 		close(*fd);
-		polls[*fd].revents = 0;
+		polls[*fd] = (struct pollfd){ .fd = -1 };
 	}
 	*fd = 0;
+}
+
+/* From now on ppoll(2) waits for these events of a socket, too. */
+static void watch(int fd, short events)
+{
+	while (poll_count <= fd)
+		polls[poll_count++].fd = -1;
+	if (fd)
+		polls[fd] = (struct pollfd){ .fd = fd, .events = events };
 }
 
 /* A second's sockets to name servers: of server i, for A and for AAAA. */
@@ -760,36 +762,45 @@ static void close_probe(struct address *a)
 	close_socket(&a->fd);
 }
 
-/* Ends a probe of a target that has several under way: it is begun anew later.
- * False if there is none. */
-static bool take_probe(void)
+/* Those that are under way. */
+static int count_probes(const struct target *t)
 {
-	for (struct target *t = targets; t < targets_end; t++) {
-		int count = 0;
-		for (struct address *a = t->addresses; a; a = a->next)
-			if (t->state != FIND && a->fd && count++ > 0) {
-				close_probe(a);
-				a->due = loop.now + NAP;
-				return true;
-			}
-	}
-	return false;
+	int count = 0;
+	for (const struct address *a = t->addresses; a; a = a->next)
+		count += a->fd != 0 && t->state != FIND;
+	return count;
+}
+
+/* The target that has the most probes under way. */
+static struct target *find_busiest(void)
+{
+	struct target *busiest = targets;
+	for (struct target *t = targets; t < targets_end; t++)
+		if (count_probes(t) > count_probes(busiest))
+			busiest = t;
+	return busiest;
 }
 
 /* After a call that was to make a descriptor: true if it may work now, since
- * the oldest line is gone or, for all but a further probe, a probe is. */
+ * the oldest line is gone or, of a target with more probes than are spared, the
+ * youngest, which is begun anew after a pause. */
 static bool make_room(void)
 {
-	int error = errno;
-	bool has_made = false;
-	if (error != EMFILE)
+	if (errno != EMFILE)
 		return false;
-	for (int n = 1; n < LINES_MAX && !has_made; n++)
-		has_made = line_close(&lines[(current_line + n) % LINES_MAX]);
-	if (!has_made && !loop.is_further)
-		has_made = take_probe();
-	errno = error;
-	return has_made;
+	for (int n = 1; n < LINES_MAX; n++)
+		if (line_close(&lines[(current_line + n) % LINES_MAX]))
+			return true;
+	struct target *t = find_busiest();
+	struct address *youngest = NULL;
+	if (count_probes(t) <= loop.spared)
+		return false;
+	for (struct address *a = t->addresses; a; a = a->next)
+		if (a->fd && (!youngest || a->begun >= youngest->begun))
+			youngest = a;
+	close_probe(youngest);
+	youngest->due = loop.now + smaller((loop.now - loop.start) / 100, NAP);
+	return true;
 }
 
 /* Returns a socket, or 0 and sets errno. */
@@ -817,15 +828,6 @@ static int connect_socket(int fd, const union endpoint *e)
 static int bind_socket(int fd, const union endpoint *e)
 {
 	return bind(fd, &e->any, size_of(e)) < 0 ? errno : 0;
-}
-
-/* Notes that a descriptor is lacking. True if one will be free again. */
-static bool await_room(int error)
-{
-	if (error != EMFILE || loop.probes == 0)
-		return false;
-	loop.is_full = loop.is_lacking = true;
-	return true;
 }
 
 /* True for what says nothing of the other side: trouble of our own. Without
@@ -1381,6 +1383,7 @@ static int connect_server(int *fd, int i, int type, int awaited)
 	e.in.sin_port = htons(NS_DEFAULTPORT);
 	*fd = open_socket(e.family, type);
 	int error = *fd ? connect_socket(*fd, &e) : errno;
+	watch(*fd, type == SOCK_DGRAM ? POLLIN : POLLOUT);
 	if (error)
 		close_socket(fd);
 	return error ? unheard_answer(error, awaited) : awaited;
@@ -1510,10 +1513,7 @@ static int target_answer(const struct target *t)
 	int name = name_answer(t);
 	bool is_name = !a || (name != NAME_KNOWN &&
 		(t->state == FIND || meaning_of(a->answer) < PENDING));
-	if (is_name)
-		return name;
-	return loop.is_lacking && a->answer == NO_ANSWER && !a->begun ? LACKING
-		: a->answer;
+	return is_name ? name : a->answer;
 }
 
 static void close_addresses(struct target *t)
@@ -1772,6 +1772,7 @@ static void stream_go_on(struct stream *s)
 	if (n > 0 && !s->is_sent) {     /* all of it: the buffer was empty */
 		s->is_sent = true;
 		s->until = larger(s->until, clock_now() + SECOND);
+		watch(s->fd, POLLIN);
 		return;                         /* it may be late */
 	}
 	s->size += larger(n, 0);
@@ -1793,37 +1794,32 @@ static int set_option(int fd, int level, int name, int value)
 /* For SO_LINGER: close(2) sends a RST, or goes the ordinary way. */
 static const struct linger rst = { .l_onoff = 1 }, fin = { .l_onoff = 0 };
 
-/* Returns 0 if the address is this machine's, EADDRNOTAVAIL if not, or the
- * trouble that kept it from being found out. Only a local address is taken for
+/* Turns an endpoint into the source of what goes there; nothing is sent. */
+static int find_source(union endpoint *e)
+{
+	socklen_t size = sizeof *e;
+	int fd = open_socket(e->family, SOCK_DGRAM);
+	int error = fd ? connect_socket(fd, e) : errno;
+	if (!error && getsockname(fd, &e->any, &size) < 0)
+		error = errno;
+	close_socket(&fd);
+	return error;
+}
+
+/* Returns 0 if the address is this machine's. Only a local one is taken for
  * IP_MULTICAST_IF (ip(7)) or, with IPv6, becomes its own source. */
 static int local_error(const union endpoint *e)
 {
-	int ipv4 = e->in.sin_addr.s_addr;
-	bool is_ipv4 = e->family == AF_INET;
-	union endpoint self;
-	socklen_t size = sizeof self;
-	if (is_ipv4 ? *(const char *)&e->in.sin_addr == 127
-	            : is_ipv6(e, &in6addr_loopback))
-		return 0;
-	int fd = open_socket(e->family, SOCK_DGRAM), error = 0;
-	if (!fd)
+	union endpoint source = *e;
+	if (e->family == AF_INET6) {
+		int error = find_source(&source);
+		bool is_local = is_ipv6(e, &source.in6.sin6_addr);
+		return error || is_local ? error : EADDRNOTAVAIL;
+	}
+	int fd = open_socket(AF_INET, SOCK_DGRAM), error = fd ? 0 : errno;
+	if (fd && set_option(fd, IPPROTO_IP, IP_MULTICAST_IF,
+	                     e->in.sin_addr.s_addr) < 0)
 		error = errno;
-	else if (!is_ipv4)
-		error = connect_socket(fd, e);
-	else if (set_option(fd, IPPROTO_IP, IP_MULTICAST_IF, ipv4) < 0)
-		error = errno;
-	if (!error && !is_ipv4 && (getsockname(fd, &self.any, &size) < 0 ||
-	                          !is_ipv6(e, &self.in6.sin6_addr)))
-		error = EADDRNOTAVAIL;
-	close_socket(&fd);
-	return !error || is_trouble(error) ? error : EADDRNOTAVAIL;
-}
-
-/* Asks the kernel, which sends nothing. */
-static int try_connect_udp(const union endpoint *e)
-{
-	int fd = open_socket(e->family, SOCK_DGRAM);
-	int error = fd ? connect_socket(fd, e) : errno;
 	close_socket(&fd);
 	return error;
 }
@@ -1836,7 +1832,7 @@ static int check_family(sa_family_t family, int error)
 	union endpoint e;
 	set_ip(&e, ipv6 ? in6addr_loopback.s6_addr : loopback, ipv6);
 	e.in.sin_port = htons(NS_DEFAULTPORT);
-	bool is_off = error == EADDRNOTAVAIL && try_connect_udp(&e) == error;
+	bool is_off = error == EADDRNOTAVAIL && find_source(&e) == error;
 	return is_off ? EAFNOSUPPORT : error;
 }
 
@@ -1858,28 +1854,30 @@ static int try_bind(const union endpoint *e, bool may_share)
 static int check_local(const union endpoint *e, int answer)
 {
 	enum meaning meaning = meaning_of(answer);
+	bool is_loopback = e->family == AF_INET
+		? *(const char *)&e->in.sin_addr == 127
+		: is_ipv6(e, &in6addr_loopback);
 	if ((meaning != SILENT && meaning != UNREACHABLE) ||
 	    e->family == AF_UNIX)
 		return answer;
-	int error = local_error(e);
+	int error = is_loopback ? 0 : local_error(e);
 	if (!error)
 		error = try_bind(e, true);
 	if (error == EADDRINUSE)
 		return MUTE;
-	bool is_no_news = error == 0 || error == EADDRNOTAVAIL; /* not ours */
-	return is_no_news || answer == EAFNOSUPPORT ? answer : error;
+	return is_trouble(error) && answer != EAFNOSUPPORT ? error : answer;
 }
 
 static int connect_answer(const union endpoint *e, int error)
 {
-	if (e->family == AF_UNIX && error == EAGAIN)    /* queue is full */
+	union endpoint source = *e;
+	bool is_unix = e->family == AF_UNIX;
+	if (is_unix && error == EAGAIN) /* its queue is full */
 		return options.stable ? QUEUE_FULL : ACCEPTED;
-	if (e->family == AF_UNIX)
-		return error;
 	if (error == EINVAL)            /* blackhole; link-local, no zone */
 		return ENETUNREACH;
-	if (error == EACCES)            /* prohibited here, or by ICMPv6 */
-		return try_connect_udp(e) ? error : EHOSTUNREACH;
+	if (error == EACCES && !is_unix)    /* prohibited here, or by ICMPv6 */
+		return find_source(&source) ? error : EHOSTUNREACH;
 	return check_family(e->family, error);
 }
 
@@ -1892,8 +1890,6 @@ static int probe_answer(const struct address *a)
 	socklen_t size = sizeof peer, error_size = sizeof(int);
 	int error = 0;
 	getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &error_size);
-	if (error == EACCES)    /* by ICMPv6; what is local, connect(2) says */
-		return EHOSTUNREACH;
 	if (options.stable && (error == ECONNRESET || error == EPIPE))
 		return DROPPED;         /* so it had been accepted */
 	if (error)
@@ -1949,6 +1945,7 @@ static int probe_begin(struct address *a)
 		close_socket(&a->fd);
 		return connect_answer(e, error);
 	}
+	watch(a->fd, POLLOUT);
 	/* Loopback has answered by now; else try_bind must not find us. */
 	int answer = probe_answer(a);
 	if (answer == NO_ANSWER || options.stable)
@@ -1961,19 +1958,11 @@ static int probe_begin(struct address *a)
 	return answer;
 }
 
-/* When to probe it again. The pause is a hundredth of the time waited or, up to
- * 1 s, ten times what all such probes take; more may be due to a stop. The last
- * check asks all once more that were asked before it. */
-static int64_t next_due(const struct target *t, int64_t begun)
+/* When to probe it again: the pause is a hundredth of the time waited. */
+static int64_t next_due(const struct target *t)
 {
-	int64_t now = clock_now();
-	int64_t pause = smaller((now - loop.start) / 100, NAP);
-	if (is_once(t))
-		return NEVER;
-	if (loop.now >= loop.deadline)
-		return begun < loop.deadline ? loop.now : NEVER;
-	pause = larger(pause, 10 * loop.cost * loop.crowd);
-	return now + larger(MS, smaller(pause, SECOND));
+	int64_t now = clock_now(), pause = (now - loop.start) / 100;
+	return is_once(t) ? NEVER : now + larger(MS, smaller(pause, NAP));
 }
 
 /* For free, an address that has accepted is gone only if it is silent or
@@ -2001,6 +1990,7 @@ static void settle(struct target *t, struct address *a, int answer)
 {
 	if (answer == ACCEPTED && options.stable && !a->is_open) {
 		setsockopt(a->fd, SOL_SOCKET, SO_LINGER, &fin, sizeof fin);
+		watch(a->fd, POLLIN | POLLRDHUP);
 		a->is_open = true;
 		a->until = clock_now() + options.stable;
 		answer = STILL_OPEN;
@@ -2011,9 +2001,9 @@ static void settle(struct target *t, struct address *a, int answer)
 		return;
 	if (answer != STILL_OPEN) {
 		close_probe(a);
-		a->due = next_due(t, a->begun);
+		a->due = next_due(t);
 	}
-	if (answer == DROPPED && a->due != NEVER)
+	if (answer == DROPPED)
 		a->due = larger(a->due, a->begun + NAP);
 	if (t->state != OCCUPIED)
 		answer = check_local(&a->endpoint, answer);
@@ -2066,6 +2056,7 @@ static bool is_taken(const struct target *t, int port)
 static int bind_all(struct target *t, int port)
 {
 	bool may_share = port && !given['r'] && !is_taken(t, port);
+	bool is_single = t->low && t->low == t->high;
 	int bound = 0;
 	for (struct address *a = t->addresses; a; a = a->next)
 		a->answer = EAFNOSUPPORT;
@@ -2076,7 +2067,9 @@ static int bind_all(struct target *t, int port)
 			may_share);
 		if (a->answer == BOUND)
 			bound = ntohs(a->endpoint.in.sin_port);
-		else if (a->answer != EAFNOSUPPORT)
+		if (a->answer == BOUND && !is_single && is_taken(t, bound))
+			a->answer = EADDRINUSE;
+		if (a->answer != BOUND && a->answer != EAFNOSUPPORT)
 			return bound;
 	}
 	if (!bound)
@@ -2087,32 +2080,27 @@ static int bind_all(struct target *t, int port)
 /* The first sockets of tries are kept: the kernel would pick the same again. */
 static void find_port(struct target *t)
 {
-	int picks[PICKS_MAX] = { 0 };
-	int tries = t->low ? t->high - t->low + 1 : PICKS_MAX;
+	int picks[PICKS_MAX], picked = 0, port = t->low, bound, answer;
 	struct address *first = t->addresses;
 	while (!first->is_listed)
 		first = first->next;
-	for (int i = 0; i < tries && !t->found; i++) {
-		int port = bind_all(t, t->low ? t->low + i : 0);
-		int answer = strongest(t)->answer;
-		if (answer == BOUND && tries > 1 && is_taken(t, port))
-			answer = first->answer = EADDRINUSE;
+	do {
+		bound = bind_all(t, port);
+		answer = strongest(t)->answer;
 		if (answer == BOUND) {
-			t->found = port;
+			t->found = bound;
 			break;
 		}
 		if (t->low == 0) {
-			picks[i] = first->fd;
+			picks[picked++] = first->fd;
 			first->fd = 0;
 		}
 		close_addresses(t);
-		if ((answer != EADDRINUSE && answer != EACCES) ||
-		    (t->low == 0 && !port) ||
-		    clock_now() - GRACE >= loop.deadline)
-			break;
-	}
-	for (int i = 0; i < PICKS_MAX; i++)
-		close_socket(&picks[i]);
+	} while ((answer == EADDRINUSE || answer == EACCES) &&
+	         (t->low ? port++ < t->high : bound && picked < PICKS_MAX) &&
+	         clock_now() - GRACE < loop.deadline);
+	while (picked > 0)
+		close_socket(&picks[--picked]);
 }
 
 /* The accepted side, with the listener's SO_REUSEADDR, closes first. Then only
@@ -2147,14 +2135,14 @@ static int reserve(const struct target *t, struct address *a)
 	int error;
 	replace_wildcard(e);
 	do {
-		error = make_time_wait(a->fd, e);
-		error = check_family(e->family, error);
+		error = check_family(e->family, make_time_wait(a->fd, e));
 	} while (error && error != EAFNOSUPPORT && options.timeout > 0 &&
 	         clock_now() < loop.deadline && poll(NULL, 0, NAP / MS) == 0);
 	close_socket(&a->fd);
 	if (error)
 		return error == EAFNOSUPPORT && !*t->host ? 0 : error;
-	return try_bind(e, false) ? 0 : NOT_KEPT;
+	error = try_bind(e, false);
+	return error == EADDRINUSE ? 0 : error ? error : NOT_KEPT;
 }
 
 /* Lets go of the ports, reserved if so wanted, and prints them. */
@@ -2207,31 +2195,6 @@ static void tell(bool all)
 	}
 }
 
-static void say_failure(const struct target *t, int answer, const char *why)
-{
-	const char *host = t->host, *on = *host ? " on " : "";
-	const char *wanted = states[t->state].wanted;
-	bool is_find = t->state == FIND, is_unix = !is_find && !*host;
-	bool is_in_use = meaning_of(answer) >= HELD &&
-		(is_find || t->state == ASSERT_FREE);
-	if (t->low < t->high)
-		say("No port from # to # is free&%.&\n", t->low, t->high, on,
-			host, why);
-	else if (is_find && !is_in_use)
-		say("Port % cannot be bound&%.&\n", t->service, on, host, why);
-	else if (is_find && t->low == 0)
-		say("No port is free&%.\n", on, host);
-	else if (is_unix && is_in_use)
-		say("Socket % is in use.\n", t->service);
-	else if (is_unix)
-		say("Socket % not &.&\n", t->service, wanted, why);
-	else if (is_in_use)
-		say("Port % is in use on &.\n", t->service,
-			address_text(&strongest(t)->endpoint));
-	else
-		say("Port % not & on %.&\n", t->service, wanted, host, why);
-}
-
 /* Why a target is not reached; "" if that goes without saying. */
 static const char *reason_of(const struct target *t, int answer)
 {
@@ -2247,26 +2210,48 @@ static const char *reason_of(const struct target *t, int answer)
 	return reason;
 }
 
+static void say_failure(const struct target *t)
+{
+	int answer = target_answer(t);
+	const char *why = reason_of(t, answer);
+	const char *host = t->host, *on = *host ? " on " : "";
+	const char *wanted = states[t->state].wanted;
+	bool is_find = t->state == FIND, is_unix = !is_find && !*host;
+	const char *what = is_unix ? "Socket" : "Port";
+	bool is_in_use = meaning_of(answer) >= HELD &&
+		(is_find || t->state == ASSERT_FREE);
+	if (t->low < t->high)
+		say("No port from # to # is free&%.&\n", t->low, t->high, on,
+			host, why);
+	else if (is_find && !is_in_use)
+		say("Port % cannot be bound&%.&\n", t->service, on, host, why);
+	else if (is_find && t->low == 0)
+		say("No port is free&%.\n", on, host);
+	else if (is_in_use)
+		say("& % is in use&&.\n", what, t->service,
+			is_unix ? "" : " on ", is_unix ? ""
+			: address_text(&strongest(t)->endpoint));
+	else
+		say("& % not &&%.&\n", what, t->service, wanted, on, host,
+			why);
+}
+
 /* Where one target ended the wait nothing can be said of those that waited. */
 static int report(void)
 {
-	bool is_last = loop.end != NEVER, is_told = false;
-	size_t reached = 0, wanted = given['a'] ? 1 : targets_end - targets;
-	for (struct target *t = targets; t < targets_end; t++)
-		if (t->outcome == REACHED)
-			reached++;
-	if (reached >= wanted)
+	int status = EXIT_REACHED;
+	if (given['a'] && loop.is_ended)
 		return EXIT_REACHED;
 	for (struct target *t = targets; t < targets_end; t++) {
-		int answer = target_answer(t);
-		if (given['q'] || t->outcome == REACHED ||
-		    (t->outcome == WAITING && !is_last) ||
-		    (t->state == FIND && is_told))
+		bool is_first = t->state != FIND || status == EXIT_REACHED;
+		bool is_known = t->outcome == FAILED || loop.end != NEVER;
+		if (t->outcome == REACHED)
 			continue;
-		say_failure(t, answer, reason_of(t, answer));
-		is_told = true;
+		if (is_first && is_known && !given['q'])
+			say_failure(t);
+		status = EXIT_NOT_REACHED;
 	}
-	return EXIT_NOT_REACHED;
+	return status;
 }
 
 /* Asking: what is due */
@@ -2276,22 +2261,20 @@ static void wake_at(int64_t time)
 	loop.wake = smaller(loop.wake, time);
 }
 
-static bool is_turn_over(void)
-{
-	loop.now = clock_now();
-	return loop.now - loop.turn >= TURN;
-}
-
-/* When to probe it or, for find, all of the target's. The last check is when
- * TIME is up; it cannot help with -s. */
+/* When to probe it or, for find, all of the target's. Once TIME is up all are
+ * probed once more, which cannot help with -s; for occupied a SYN that may be
+ * lost is sent again. */
 static int64_t address_due(const struct target *t, const struct address *a)
 {
-	int64_t due = t->state == FIND ? t->due : a->due;
-	bool is_ready = t->state != FIND || name_answer(t) == NAME_KNOWN;
-	if (!is_ready || !a->is_listed || a->fd || due == NEVER ||
-	    (options.stable && due >= loop.deadline))
+	int64_t rest = a->begun ? loop.rest : 0;
+	int64_t due = smaller(larger(a->due, rest), loop.deadline);
+	bool is_lost = loop.now >= loop.deadline && t->state == OCCUPIED &&
+		a->begun + LOST < loop.now;
+	if (!a->is_listed || a->due == NEVER || (a->fd && !is_lost) ||
+	    (t->state == FIND && name_answer(t) != NAME_KNOWN))
 		return NEVER;
-	return smaller(due, loop.deadline);
+	return due == loop.deadline && (options.stable || a->begun >= due)
+		? NEVER : due;
 }
 
 /* Once TIME is up nothing is looked up, except what never was. */
@@ -2302,56 +2285,63 @@ static int64_t lookup_due(const struct target *t)
 	return t->host_size && !is_late ? due : NEVER;
 }
 
-static bool has_probe(const struct target *t)
+/* False if that must wait until another probe has ended. */
+static bool ask_address(struct target *t, struct address *a)
 {
-	const struct address *a = t->addresses;
-	while (a && !a->fd)
-		a = a->next;
-	return a;
-}
-
-static void ask_address(struct target *t, struct address *a)
-{
-	int64_t before = a->begun;
-	a->begun = loop.now;
-	loop.asked++;
+	close_probe(a);
+	loop.spared = count_probes(t) + 1;
 	int answer = probe_begin(a);
-	loop.probes += a->fd != 0;
-	if (await_room(answer))
-		a->begun = before;
-	else
-		settle(t, a, answer);
+	loop.spared = 0;
+	bool is_lacking = answer == EMFILE && count_probes(find_busiest()) > 0;
+	if (!a->begun)
+		a->answer = is_lacking ? LACKING : NO_ANSWER;
+	if (is_lacking) {
+		wake_at(loop.now + NAP);
+		return false;
+	}
+	a->begun = loop.now;
+	settle(t, a, answer);
+	return true;
 }
 
 static void ask_port(struct target *t)
 {
-	int64_t begun = loop.now;
-	loop.asked++;
 	find_port(t);
-	t->due = next_due(t, begun);
+	for (struct address *a = t->addresses; a; a = a->next) {
+		a->begun = loop.now;
+		a->due = next_due(t);
+	}
 	judge(t);
 }
 
-/* False if the turn is over, or descriptors are lacking. */
+/* The address that has been due for the longest time, or NULL. */
+static struct address *find_due(const struct target *t)
+{
+	struct address *first = NULL;
+	for (struct address *a = t->addresses; a; a = a->next) {
+		int64_t due = address_due(t, a);
+		if (due > loop.now)
+			wake_at(a->fd ? a->until : due);
+		else if (!first || a->due < first->due)
+			first = a;
+	}
+	return first;
+}
+
+/* False if the turn is over, or there is no descriptor for anybody. */
 static bool ask_target(struct target *t)
 {
-	struct address *a = t->addresses;
-	for (; a && t->outcome == WAITING; a = a->next) {
-		bool is_due = loop.now >= address_due(t, a);
-		loop.is_further = has_probe(t);
-		if (is_due && loop.is_full && loop.is_further)
-			return true;
-		if (is_due && is_turn_over()) {
+	struct address *a;
+	while (t->outcome == WAITING && (a = find_due(t))) {
+		loop.now = clock_now();
+		if (loop.now - loop.turn >= TURN) {
 			wake_at(loop.now);
 			return false;
 		}
-		if (is_due && t->state == FIND)
+		if (t->state == FIND)
 			ask_port(t);
-		else if (is_due)
-			ask_address(t, a);
-		if (is_due && loop.is_full)
-			return loop.is_further;
-		wake_at(address_due(t, a));
+		else if (!ask_address(t, a))
+			return count_probes(t) > 0;
 	}
 	return true;
 }
@@ -2361,9 +2351,7 @@ static void ask_name(struct target *t)
 {
 	struct lookup *l = &t->lookup;
 	int error = hosts.error || l->is_in_hosts ? hosts.error : line_renew();
-	if (await_room(error)) {
-		l->answer = l->answer == NAME_ASKED ? LACKING : l->answer;
-	} else if (error) {             /* time-out: a file took too long */
+	if (error) {                    /* time-out: a file took too long */
 		l->due = loop.now + NAP;
 		if (error != ETIMEDOUT)
 			lookup_over(t, error);
@@ -2387,6 +2375,24 @@ static void ask_name(struct target *t)
 	judge(t);
 }
 
+/* What is silent until this time is to be judged then; it has been judged at a
+ * time that has passed. */
+static void foresee(int64_t until)
+{
+	if (until > loop.polled)
+		wake_at(until);
+}
+
+static void foresee_lookup(const struct lookup *l)
+{
+	if (!l->is_under_way)
+		return;
+	foresee(l->until);
+	foresee(l->questions[0].until);
+	foresee(l->questions[1].until);
+	foresee(loop.end);
+}
+
 /* Asks for all that are due, beginning anywhere, but not for so many at once
  * that answers are lost. After a candidate that can be no name the next one is
  * asked for at once. */
@@ -2401,43 +2407,36 @@ static void ask_names(void)
 	for (size_t n = 0; n < count; n++) {
 		struct target *t = &targets[(first + n) % count];
 		while (t->outcome == WAITING && loop.now >= lookup_due(t) &&
-		       fresh < FRESH_MAX && !loop.is_full) {
+		       fresh < FRESH_MAX) {
 			if (!is_read)
 				read_hosts();
 			is_read = true;
 			ask_name(t);
 			fresh += t->lookup.is_under_way;
 		}
-		if (t->outcome == WAITING && !loop.is_full)
+		if (t->outcome == WAITING)
 			wake_at(larger(lookup_due(t), fresh < FRESH_MAX
 				? 0 : loop.now + TURN));
+		foresee_lookup(&t->lookup);
 	}
+	for (struct stream *s = streams; s; s = s->next)
+		if (s->fd)
+			foresee(s->until);
 }
 
-/* TIME is up. A SYN for occupied that may be lost is sent again. */
-static void begin_last_check(void)
-{
-	loop.end = loop.now + GRACE;
-	for (struct target *t = targets; t < targets_end; t++)
-		for (struct address *a = t->addresses; a; a = a->next)
-			if (t->state == OCCUPIED && !options.stable &&
-			    a->begun + LOST < loop.now)
-				close_probe(a);
-}
-
-/* From the cursor on, where the last turn was over. */
+/* From where the last turn was over. Then nothing is probed again for ten times
+ * as long as this has taken, up to 1 s; more may be due to a stop. */
 static void ask_targets(void)
 {
+	static size_t next;
 	size_t count = targets_end - targets, n = 0;
-	loop.asked = 0;
 	loop.turn = loop.now = clock_now();
 	if (loop.end == NEVER && loop.now >= loop.deadline)
-		begin_last_check();
-	while (n++ < count && !loop.is_ended &&
-	       ask_target(&targets[loop.cursor]))
-		loop.cursor = (loop.cursor + 1) % count;
-	if (loop.asked > 0)
-		loop.cost = (clock_now() - loop.turn) / loop.asked;
+		loop.end = loop.now + GRACE;
+	while (n++ < count && !loop.is_ended && ask_target(&targets[next]))
+		next = (next + 1) % count;
+	int64_t now = clock_now(), rest = 10 * (now - loop.turn);
+	loop.rest = larger(loop.rest, now + smaller(rest, SECOND));
 }
 
 /* The loop */
@@ -2461,72 +2460,14 @@ static void catch_ends_of_process_1(void)
 			sigaction(numbers[i], &caught, NULL);
 }
 
-static void watch(int fd, short events)
-{
-	if (!fd)
-		return;
-	while (poll_count <= fd)
-		polls[poll_count++] = (struct pollfd){ .fd = -1 };
-	polls[fd] = (struct pollfd){ .fd = fd, .events = events };
-}
-
-/* At a time that has passed it has been judged. */
-static void wake_after(int64_t passed, int64_t time)
-{
-	if (time > passed)
-		wake_at(time);
-}
-
-static void watch_target(const struct target *t)
-{
-	const struct lookup *l = &t->lookup;
-	if (l->is_under_way) {
-		wake_after(loop.polled, l->until);
-		wake_after(loop.polled, l->questions[0].until);
-		wake_after(loop.polled, l->questions[1].until);
-		wake_after(loop.polled, loop.end);
-	}
-	for (struct address *a = t->addresses; a; a = a->next) {
-		loop.crowd += a->is_listed;
-		if (!a->fd || t->state == FIND)
-			continue;
-		loop.probes++;
-		watch(a->fd, a->is_open ? POLLIN | POLLRDHUP : POLLOUT);
-		wake_after(loop.polled, a->until);
-	}
-}
-
-static void watch_servers(void)
-{
-	for (int n = 0; n < LINES_MAX; n++)
-		for (int k = 0; k < 2 * configuration.servers; k++)
-			watch(lines[n].fds[k], POLLIN);
-	for (struct stream *s = streams; s; s = s->next) {
-		watch(s->fd, s->is_sent ? POLLIN : POLLOUT);
-		if (s->fd)
-			wake_after(loop.polled, s->until);
-	}
-}
-
-/* What is to be heard, and until when. */
-static void plan(void)
-{
-	loop.crowd = loop.probes = poll_count = 0;
-	watch(loop.process, POLLIN);
-	watch_servers();
-	for (struct target *t = targets; t < targets_end; t++)
-		if (t->outcome == WAITING)
-			watch_target(t);
-}
-
 /* After a freeze it is late by NAP at most. Silent is what was silent when
  * ppoll began: the process may have been stopped since. */
 static void nap(void)
 {
 	int64_t start = clock_now();
-	int64_t end = loop.end == NEVER ? loop.deadline : loop.end;
-	int64_t wake = smaller(smaller(loop.wake, end), start + NAP);
-	struct timespec time = { .tv_nsec = larger(wake - start, 0) };
+	wake_at(start + NAP);
+	wake_at(loop.end == NEVER ? loop.deadline : loop.end);
+	struct timespec time = { .tv_nsec = larger(loop.wake - start, 0) };
 	int result = ppoll(polls, poll_count, &time, NULL);
 	if (result < 0 && errno == ENOMEM)
 		poll(NULL, 0, 1);
@@ -2535,6 +2476,7 @@ static void nap(void)
 	if (result >= 0)
 		loop.polled = start;
 	loop.now = clock_now();
+	loop.wake = NEVER;
 }
 
 /* Takes what has come, unless that closes the socket. ICMP says that nobody is
@@ -2601,14 +2543,15 @@ static void hear_all(void)
 /* TIME is up when the process of -p has ended; a check of its own is whole. */
 static void watch_process(void)
 {
-	if (!options.pid)
-		return;
-	int fd = syscall(SYS_pidfd_open, (int)options.pid, 0);
+	int fd = 0;
+	if (options.pid)
+		fd = syscall(SYS_pidfd_open, (int)options.pid, 0);
 	if (fd >= OPEN_MAX || (fd < 0 && errno != ESRCH))
 		die(EXIT_NOT_REACHED, "-p", fd < 0 ? errno : EMFILE);
 	if (options.timeout == 0)
 		return;
 	loop.process = larger(fd, 0);
+	watch(loop.process, POLLIN);
 	loop.has_process_ended = fd < 0;
 	if (fd < 0)
 		loop.deadline = loop.start;
@@ -2619,17 +2562,13 @@ static bool is_over(void)
 {
 	bool has_failed = false, is_waiting = false, is_checking = false;
 	for (struct target *t = targets; t < targets_end; t++) {
-		if (t->outcome == FAILED && !given['a'])
-			has_failed = true;
-		if (t->outcome != WAITING)
-			continue;
-		is_waiting = true;
-		is_checking |= is_once(t);
+		has_failed |= t->outcome == FAILED && !given['a'];
+		is_waiting |= t->outcome == WAITING;
+		is_checking |= t->outcome == WAITING && is_once(t);
 	}
-	if (loop.is_ended || !(has_failed ? is_checking : is_waiting))
-		return true;
-	return loop.end != NEVER && (loop.wake == NEVER ||
-	                             loop.now >= loop.end);
+	return loop.is_ended || !(has_failed ? is_checking : is_waiting) ||
+	       loop.now >= loop.end ||
+	       (loop.end != NEVER && loop.wake == NEVER);
 }
 
 static int wait_for_all(void)
@@ -2641,11 +2580,8 @@ static int wait_for_all(void)
 	watch_process();
 	ask_targets();                  /* what needs no file is first */
 	for (;;) {
-		loop.wake = NEVER;
-		loop.is_full = loop.is_further = false;
 		ask_names();
 		ask_targets();
-		plan();
 		if (is_over())
 			break;
 		tell(false);
@@ -2834,7 +2770,7 @@ int main(int argc, char **argv)
 {
 	plug_descriptors();
 	arguments = argv;
-	loop.deadline = loop.end = NEVER;
+	loop.deadline = loop.end = loop.wake = NEVER;
 	char **words = allocate((argc + 1) * sizeof *words);
 	char **command = parse_options(argc, argv, words);
 	parse_command_line(words, command);
