@@ -5,22 +5,23 @@
  * any call can fail, and what is so in the world is known: what portend says is
  * held against that. .ci/simulate builds and runs it, and says how.
  *
- * A world is a struct of ints, of which 0 is always the plainest. Its fields
- * are the lines of four tables, OPTIONS to SERVERS: each line declares an int,
- * says how it is drawn, and names it on the command line ("a5.rtt=20": address
- * 5 of all, which is the second one of target 1). All that happens follows from
- * these ints, and no state survives from one world to the next. A violation is
- * shrunk by making ints smaller as long as the same rule is violated.
+ * A world is a struct of ints, of which 0 is always the plainest. The tables
+ * OPTION_FIELDS to STOP_FIELDS declare them, and say how each is drawn; its name
+ * there describes a world ("a5.rtt=20": address 5 of all, which is the second
+ * one of target 1). All that happens follows from these ints, and no state
+ * survives from one world to the next. A violation is shrunk by making ints
+ * smaller as long as the same rule is violated.
  *
- * To add a fault: an errno in the line of "calls" for its call. Whether it is
- *   trouble that tells nothing is for SPEC.md to say; worlds with faults are
- *   held to fewer rules ("is_undisturbed").
- * To add a behaviour: a word at the end of "enum behaviour" (of an address) or
- *   "enum says" (of a name server), its digit in the bag of "first" or "says",
- *   and its row in the table behind the enum.
- * To add an invariant: what must hold at a call is a must() there, with the
- *   section of SPEC.md; what must hold in the end is one in a function in
- *   "rules", from what is so in the world and from what was told.
+ * To add a fault: an errno behind its call in CALLS. A call that is not there is
+ *   a line of its own and a sim_ function that begins with fails(); its name
+ *   belongs into "calls" of .ci/simulate, too.
+ * To add a behaviour: a row at the end of BEHAVIOURS (an address) or SAYS (a
+ *   name server), and its character ('0' + its number) in the bags of "first" or
+ *   "says". What no column says is acted out in syn_arrives() or ask_server().
+ * To add an invariant: must(what holds, "section of SPEC.md: its words"), in the
+ *   call where it is seen, or at the end in one of "rules", which compare what
+ *   was told with what is so. It must hold beside all faults and stops, or say
+ *   is_undisturbed().
  *
  * Everywhere t is a target, i one of its addresses, s a name server, f a family
  * (0: A and IPv4, 1: AAAA and IPv6), n a descriptor and d what is behind it.
@@ -40,13 +41,12 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -208,7 +208,7 @@ static const struct field {
 };
 
 enum { INTS = sizeof world / sizeof (int) };
-static int *const ints = (int *)&world;
+static int *const ints = (int *)&world; /* all of them */
 static const struct field *field_of[INTS];
 static char names[INTS][32];            /* "a5.rtt", or "timeout" */
 
@@ -262,9 +262,15 @@ static void settle_world(void)
 		world.stable = world.any = world.pid = world.endless = 0;
 	if (world.timeout > 0 && world.stable > world.timeout && !world.endless)
 		world.stable = world.timeout;
-	for (int t = 0; t < TARGETS; t++)
+	for (int t = 0; t < TARGETS; t++) {
+		struct address *a = &world.a[t * ADDRESSES];
 		if (world.t[t].state == ASSERT_FREE)
 			world.any = 0;
+		if (world.t[t].kind < HOSTS)
+			world.t[t].more = world.t[t].kind == LOCALHOST;
+		if (world.t[t].kind == LOCALHOST)
+			a[0].is_local = a[1].is_local = a[1].is_ipv6 = 1;
+	}
 }
 
 /* One in four does not change, and one in four only by itself. */
@@ -311,35 +317,17 @@ static const struct server *server(int s)       /* one beyond is dead */
 	return s < SERVERS ? &world.s[s] : &dead;
 }
 
-static bool is_name(int t)
-{
-	return target(t)->kind == HOSTS || target(t)->kind == DNS;
-}
-
-static int address_count(int t)
-{
-	return is_name(t) ? 1 + target(t)->more
-		: 1 + (target(t)->kind == LOCALHOST);
-}
+static bool is_name(int t) { return target(t)->kind >= HOSTS; }
+static int address_count(int t) { return 1 + target(t)->more; }
 
 static const struct address *address(int t, int i)
 {
 	return &world.a[t % TARGETS * ADDRESSES + i];
 }
 
-static bool is_ipv6(int t, int i)
-{
-	return target(t)->kind == LOCALHOST ? i == 1 : address(t, i)->is_ipv6;
-}
-
-static bool is_ours(int t, int i)
-{
-	return target(t)->kind == LOCALHOST || address(t, i)->is_local;
-}
-
 static int64_t rtt(int t, int i)
 {
-	return is_ours(t, i) ? 0 : MS / 5 + address(t, i)->rtt * MS;
+	return address(t, i)->is_local ? 0 : MS / 5 + address(t, i)->rtt * MS;
 }
 
 /* Leaves in *next when it changes. */
@@ -363,10 +351,10 @@ static bool is_listed(int t, int i, int64_t time)
 static const char *address_text(int t, int i)
 {
 	static char text[INET6_ADDRSTRLEN];
-	int net = t < 0 ? 2 : is_ours(t, i);
+	int net = t < 0 ? 2 : address(t, i)->is_local;
 	if (t >= 0 && target(t)->kind == LOCALHOST)
 		return i ? "::1" : "127.0.0.1";
-	if (t >= 0 && is_ipv6(t, i))
+	if (t >= 0 && address(t, i)->is_ipv6)
 		sprintf(text, "2001:db8:%x:%x::%x", net + 1, t + 1, i + 1);
 	else
 		sprintf(text, "%d.%d.%d.%d", net == 1 && i % 2 ? 127 : 10, net,
@@ -596,7 +584,7 @@ static bool syn_arrives(struct file *d, int64_t sent)
 	if (behaviours[b].is_silent)
 		return false;
 	d->answered = back;
-	d->is_self = b == SELF && is_ours(d->t, d->i);
+	d->is_self = b == SELF && address(d->t, d->i)->is_local;
 	if (b == ACCEPTS || b == RESETS)
 		accept_at(d, back, b == RESETS);
 	else if (!d->is_self)
@@ -633,7 +621,7 @@ static void server_connect(struct file *d)
 {
 	int how = server(d->s)->stream;
 	d->answered = run.now + MS / 5 + server_delay(d->s, 0) / 4;
-	if (how == STREAM_REFUSES  || d->born < server(d->s)->from * MS)
+	if (how == STREAM_REFUSES || d->born < server(d->s)->from * MS)
 		d->error = ECONNREFUSED;
 	else if (how == STREAM_SILENT || d->s == SERVERS)
 		d->answered = NEVER;
@@ -647,9 +635,8 @@ static void find_peer(struct file *d, const struct sockaddr *to)
 	const struct sockaddr_in6 *in6 = (const void *)to;
 	char text[INET6_ADDRSTRLEN];
 	int t = ntohs(in->sin_port) - PORT;
-	inet_ntop(to->sa_family, to->sa_family == AF_INET ?
-		(const void *)&in->sin_addr : &in6->sin6_addr, text,
-		sizeof text);
+	inet_ntop(to->sa_family, to->sa_family == AF_INET ? (const void
+		*)&in->sin_addr : &in6->sin6_addr, text, sizeof text);
 	d->t = d->s = -1;
 	if (t + PORT == 53 && sscanf(text, "10.2.0.%d", &d->s) == 1)
 		d->s--;
@@ -738,7 +725,7 @@ int sim_bind(int n, const struct sockaddr *to, socklen_t size)
 	if (d->t < 0)
 		return 0;
 	enum behaviour b = behaviour_at(d->t, d->i, run.now, &next);
-	if (!is_ours(d->t, d->i))
+	if (!address(d->t, d->i)->is_local)
 		return fail(CALL_bind, EADDRNOTAVAIL);
 	if (world.find && b == PROHIBITED)
 		return fail(CALL_bind, EACCES);
@@ -790,8 +777,9 @@ static int put_addresses(struct packet *p, bool is_truncated)
 	int count = 0;
 	unsigned char *to = p->bytes + p->size;
 	for (int i = 0; i < address_count(p->t); i++) {
-		if (is_ipv6(p->t, i) != p->f || !is_listed(p->t, i, p->at) ||
-		    (is_truncated && address(p->t, i)->hidden))
+		const struct address *a = address(p->t, i);
+		if (a->is_ipv6 != p->f || !is_listed(p->t, i, p->at) ||
+		    (is_truncated && a->hidden))
 			continue;
 		to = mempcpy(to, "\300\014\0\1\0\1\0\0\0\7\0", 11);
 		to[-8] = p->f ? 28 : 1;
@@ -1082,7 +1070,7 @@ static int put_name(const struct file *d, bool is_peer, struct sockaddr *to,
 	socklen_t whole = ipv6 ? sizeof in6 : sizeof *in;
 	in->sin_port = htons(d->port ? d->port : !is_peer && !d->is_self ?
 		30000 + (d - files) : d->s >= 0 ? 53 : PORT + d->t);
-	if (d->t >= 0 && (is_peer || is_ours(d->t, d->i)))
+	if (d->t >= 0 && (is_peer || address(d->t, d->i)->is_local))
 		put_bytes(d->t, d->i, bytes);
 	else if (d->s >= 0 && is_peer)
 		put_bytes(-1, d->s, bytes);
@@ -1291,7 +1279,7 @@ static void restore_program(void)
 static const char *target_text(int t)   /* as -v has it */
 {
 	static char text[96];
-	bool ipv6 = target(t)->kind == LITERAL && is_ipv6(t, 0);
+	bool ipv6 = target(t)->kind == LITERAL && address(t, 0)->is_ipv6;
 	sprintf(text, ipv6 ? "[%s]:%d" : "%s:%d", host_text(t), PORT + t);
 	return text;
 }
@@ -1445,28 +1433,27 @@ static int64_t known_at(int t, int f)
 
 /* Has some server said of a family what it knows? Where one could not be sent
  * to, it was not asked. */
-static bool is_answered(int t)
+static bool is_answered(void)
 {
-	bool is_told = target(t)->kind != DNS || world.use_vc;
+	bool is_told = world.use_vc;
 	for (int f = 0; f < 2; f++)
 		for (int s = 0; s < server_count(); s++)
 			is_told |= replies[says(s, f)].is_answer;
-	return is_told && (target(t)->kind != DNS || world.servers > 1 ||
-		world.use_vc ||
+	return is_told && (world.servers > 1 || world.use_vc ||
 		(says(0, 0) != FIREWALLED && says(0, 1) != FIREWALLED));
 }
 
 /* When what fitted into the only server's truncated answer may count: after the
  * whole one, or 1 s of TCP without it. */
-static int64_t fitted_time(int t)
+static int64_t fitted_time(void)
 {
 	int64_t time = 0, shortest = least(timeout() ? timeout() : NEVER,
 		connect_timeout());
 	const struct server *own = server(0);
-	bool is_odd = target(t)->kind != DNS || world.servers > 1 ||
-		world.use_vc || own->middlebox || own->lost || own->from ||
-		run.stopped_for || (own->stream != ANSWERS &&
-		own->stream != STALLS && own->stream != STREAM_SILENT);
+	bool is_odd = world.servers > 1 || world.use_vc || own->middlebox ||
+		own->lost || own->from || run.stopped_for ||
+		(own->stream != ANSWERS && own->stream != STALLS &&
+		 own->stream != STREAM_SILENT);
 	for (int f = 0; f < 2 && !is_odd; f++) {
 		int64_t delay = server_delay(0, f), by_tcp = own->stream ?
 			SECOND : server_delay(0, 0) / 4 + delay;
@@ -1483,19 +1470,18 @@ static bool is_undisturbed(void)
 
 /* What was told */
 
-/* What follows the port in the message of failure; NULL: there is none. */
+/* What follows the port in the message of failure; "": there is none. */
 static const char *failure(int t)
 {
 	static char rest[300];
 	char start[32];
 	int size = sprintf(start, "Port %d ", PORT + t);
+	*rest = '\0';
 	for (const char *line = err; *line; line = strchr(line, '\n') + 1)
-		if (strncmp(line, start, size) == 0) {
+		if (strncmp(line, start, size) == 0)
 			sprintf(rest, "%.*s", (int)strcspn(line, "\n") - size,
 				line + size);
-			return rest;
-		}
-	return NULL;
+	return rest;
 }
 
 /* When -v says that it was reached, since the start; -1: it does not say so. */
@@ -1529,7 +1515,7 @@ static void status_is_right(int t)
 	bool is_told = run.faults || world.limit || run.is_cut ||
 		is_success() || world.find;
 	for (int k = 0; k < target_count(); k++)
-		is_told |= failure(k) != NULL;
+		is_told |= *failure(k);
 	must(is_success() || run.status == 1 || run.is_cut, "2: exit status");
 	must(is_told, "3: a message for what is not reached");
 	must(!is_success() || world.find || !world.verbose || world.any ||
@@ -1545,14 +1531,13 @@ static void end_is_in_time(int t)
 	bool is_once = !world.find, may_be_early = is_success() ||
 		run.is_cut || run.faults || world.find || world.pid;
 	for (int k = 0; k < target_count(); k++) {
-		const char *why = failure(k);
 		is_once &= timeout() == 0 || target(k)->state == ASSERT_FREE;
-		may_be_early |= target(k)->state == ASSERT_FREE || (why &&
-			target(k)->state == FREE &&
-			strstr(why, "(Name does not resolve)"));
+		may_be_early |= target(k)->state == ASSERT_FREE ||
+			(target(k)->state == FREE &&
+			 strstr(failure(k), "(Name does not resolve)"));
 	}
 	must(up == 0 || may_be_early || took >= up, "5: no end before TIME");
-	bool has_failed = !world.find && failure(t) &&
+	bool has_failed = !world.find && *failure(t) &&
 		target(t)->state == ASSERT_FREE;
 	if (is_once || timeout() == 0 || (has_failed && !world.limit))
 		up = (2 - world.find) * connect_timeout() + world.stable * MS +
@@ -1596,23 +1581,23 @@ static void reason_was_so(int t)
 	int64_t heard = world.resolv_at || !is_undisturbed() ||
 		connect_timeout() < SECOND ? NEVER : 0;
 	int fails = server(0)->fails;
-	for (int k = 0; why && k < LENGTH(reasons); k++)
+	for (int k = 0; k < LENGTH(reasons); k++)
 		must(!strstr(why, reasons[k].text) ||
 			run.is_seen[reasons[k].error], "3: the reason was so");
 	for (int s = 0; s < server_count(); s++)
 		heard = most(heard, replies[says(s, 0)].is_truncated ||
 			replies[says(s, 1)].is_truncated ? NEVER
 			: denial_time(s));
-	must(!why || !strstr(why, "(No answer from the") || timeout() < 3 *
-		SECOND || heard > SECOND / 3, "3: the name server did answer");
+	must(!strstr(why, "(No answer from the") || timeout() < 3 * SECOND ||
+		heard > SECOND / 3, "3: the name server did answer");
 	/* Where a candidate has failed, the name may exist. */
-	must(!why || !strstr(why, "(Name does not") || world.servers > 1 ||
-		target(t)->kind != DNS || !fails || fails > world.domains + 1
-		|| fails == target(t)->exists + 1 || world.resolv_at ||
+	must(!strstr(why, "(Name does not") || world.servers > 1 || !fails ||
+		target(t)->kind != DNS || fails > world.domains + 1 ||
+		fails == target(t)->exists + 1 || world.resolv_at ||
 		run.faults || says(0, 0) != TRUTH || says(0, 1) != TRUTH,
 		"6: a failure is no denial");
-	must(!why || process_end() + 50 * MS >= timeout() || run.ended <
-		process_end() || target(t)->state != OCCUPIED ||
+	must(!*why || process_end() + 50 * MS >= timeout() ||
+		run.ended < process_end() || target(t)->state != OCCUPIED ||
 		!is_undisturbed() || strstr(why, "(Process 4711 has ended)"),
 		"3: -p is the reason");
 }
@@ -1630,12 +1615,12 @@ static bool is_never_free(int t, int i)
 	const struct address *a = address(t, i);
 	int64_t patience = least(connect_timeout(), timeout() ? timeout() :
 		NEVER) / 10 * 9;
-	if (a->second_at || known_at(t, is_ipv6(t, i)) >
+	if (a->second_at || known_at(t, address(t, i)->is_ipv6) >
 	    least(patience, process_end()))
 		return false;
 	if (a->first == ACCEPTS)
 		return latency(t, i) <= patience && !(a->ends && world.stable);
-	return (a->first == FULL && is_ours(t, i)) ||
+	return (a->first == FULL && address(t, i)->is_local) ||
 		behaviours[a->first].is_trouble;
 }
 
@@ -1643,9 +1628,8 @@ static bool is_never_free(int t, int i)
 static bool has_gap(int t, int i)
 {
 	const struct address *a = address(t, i);
-	bool is_away = a->second == SILENT ||
-		behaviours[a->second].is_away;
-	return a->first == ACCEPTS && a->third == ACCEPTS && is_away &&
+	return a->first == ACCEPTS && a->third == ACCEPTS &&
+		(a->second == SILENT || behaviours[a->second].is_away) &&
 		a->second_at && a->third_at && a->third_at < 900 && timeout() &&
 		!world.stable && !is_name(t) && !a->ends &&
 		latency(t, i) < MS && run.accepted[t][i] &&
@@ -1656,12 +1640,13 @@ static void free_is_beside_no_server(int t)
 {
 	int64_t at = reached_at(t) < 0 ? run.ended : run.started +
 		reached_at(t) + MS;
+	bool is_dns = target(t)->kind == DNS;
 	/* With a TIME so short a stop leaves nothing of it. */
 	bool is_over = run.stopped_for && timeout() && timeout() < 100 * MS;
 	if (target(t)->state == OCCUPIED || !is_reached(t))
 		return;
-	must(at >= fitted_time(t), "6: what fitted is not all");
-	must(is_answered(t), "6: free only if the name is known");
+	must(!is_dns || at >= fitted_time(), "6: what fitted is not all");
+	must(!is_dns || is_answered(), "6: free only if the name is known");
 	for (int i = 0; i < address_count(t) && !is_over; i++) {
 		must(!is_never_free(t, i),
 			"4: free only if no address accepts");
@@ -1677,8 +1662,8 @@ static int64_t notice_time(int t)
 	for (int i = 0; i < address_count(t); i++) {
 		bool was_prompt;
 		int64_t from = live_from(t, i, &was_prompt);
-		int64_t delay = latency(t, i), known = known_at(t, is_ipv6(t,
-			i));
+		int64_t delay = latency(t, i);
+		int64_t known = known_at(t, address(t, i)->is_ipv6);
 		if (delay > patience || from == NEVER || known == NEVER ||
 		    (timeout() == 0 && (from || known > patience)))
 			continue;
@@ -1694,11 +1679,12 @@ static int64_t notice_time(int t)
 /* The last check finds one of this machine that is there before the end. */
 static bool is_there_at_end(int t)
 {
+	const struct address *a = address(t, 0);
 	bool was_prompt;
 	int64_t from = live_from(t, 0, &was_prompt);
-	return !is_name(t) && is_ours(t, 0) && was_prompt && !address(t,
-		0)->lost && !world.stable && timeout() && from + MS <
-		least(timeout(), process_end());
+	return !is_name(t) && a->is_local && was_prompt && !a->lost &&
+		!world.stable && timeout() &&
+		from + MS < least(timeout(), process_end());
 }
 
 static void what_accepts_is_noticed(int t)
@@ -1708,11 +1694,11 @@ static void what_accepts_is_noticed(int t)
 	up = least(up, process_end());
 	if (target(t)->state != OCCUPIED || !is_undisturbed())
 		return;
-	must(!failure(t) || !is_there_at_end(t),
+	must(!*failure(t) || !is_there_at_end(t),
 		"5: nothing is missed at the end");
 	if (by == NEVER)
 		return;
-	must(by > up || !(failure(t) || (run.is_cut && is_alone)),
+	must(by > up || !(*failure(t) || (run.is_cut && is_alone)),
 		"4: what accepts is noticed");
 	must(reached_at(t) <= by && (by > up || !is_alone ||
 		run.ended - run.started < by + 50 * MS),
