@@ -6,21 +6,21 @@
  * held against that. .ci/simulate builds and runs it, and says how.
  *
  * A world is a struct of ints, of which 0 is always the plainest. The tables
- * OPTION_FIELDS to STOP_FIELDS declare them, and say how each is drawn; its name
- * there describes a world ("a5.rtt=20": address 5 of all, which is the second
- * one of target 1). All that happens follows from these ints, and no state
- * survives from one world to the next. A violation is shrunk by making ints
- * smaller as long as the same rule is violated.
+ * OPTION_FIELDS to STOP_FIELDS declare them and say how each is drawn; its name
+ * there describes a world ("a5.rtt=20": address 5 of all, the second one of
+ * target 1). All that happens follows from these ints, and no state survives
+ * from one world to the next. A violation is shrunk by making ints smaller as
+ * long as the same rule is violated.
  *
- * To add a fault: an errno behind its call in CALLS. A call that is not there is
- *   a line of its own and a sim_ function that begins with fails(); its name
- *   belongs into "calls" of .ci/simulate, too.
+ * To add a fault: an errno behind its call in CALLS. A call that is not there
+ *   is a line of its own and a sim_ function that begins with fails(), which
+ *   .ci/simulate finds by its name.
  * To add a behaviour: a row at the end of BEHAVIOURS (an address) or SAYS (a
- *   name server), and its character ('0' + its number) in the bags of "first" or
- *   "says". What no column says is acted out in syn_arrives() or ask_server().
- * To add an invariant: must(what holds, "section of SPEC.md: its words"), in the
- *   call where it is seen, or at the end in one of "rules", which compare what
- *   was told with what is so. It must hold beside all faults and stops, or say
+ *   name server), and '0' and its number in the bags of "first" or "says".
+ *   What no column says is acted out in syn_arrives() or ask_server().
+ * To add an invariant: must(it holds, "section of SPEC.md: its words") in the
+ *   call where it is seen, or in one of "rules", which compare what was told
+ *   with what is so. Beside faults and stops it holds, too, or it asks
  *   is_undisturbed().
  *
  * Everywhere t is a target, i one of its addresses, s a name server, f a family
@@ -330,20 +330,15 @@ static int64_t rtt(int t, int i)
 	return address(t, i)->is_local ? 0 : MS / 5 + address(t, i)->rtt * MS;
 }
 
-/* Leaves in *next when it changes. */
+/* Leaves in *next, if it is wanted, when it changes. */
 static enum behaviour behaviour_at(int t, int i, int64_t time, int64_t *next)
 {
 	const struct address *a = address(t, i);
 	int64_t second = a->second_at ? a->second_at * MS : NEVER;
 	int64_t third = a->third_at ? second + a->third_at * MS : NEVER;
-	*next = time < second ? second : time < third ? third : NEVER;
+	if (next)
+		*next = time < second ? second : time < third ? third : NEVER;
 	return time < second ? a->first : time < third ? a->second : a->third;
-}
-
-static bool is_listed(int t, int i, int64_t time)
-{
-	int64_t next;
-	return behaviour_at(t, i, time, &next) != UNLISTED;
 }
 
 /* Of t < 0 the address of name server i: 10.2.0.i; else 10.0.t.i, or of this
@@ -402,7 +397,7 @@ struct file {                           /* behind a descriptor */
 	int port;                       /* that find has bound */
 	bool is_connected, is_self, is_reset, is_told, is_odd_told;
 	bool is_quick, is_rst, has_passed, is_hosts;
-	int64_t born, answered, ended, odd;      /* odd: by ICMP */
+	int64_t born, answered, ended, odd;     /* odd: by ICMP */
 	struct packet *packets;
 	size_t size, next;              /* of a text; of an answer by TCP */
 };
@@ -410,7 +405,7 @@ struct file {                           /* behind a descriptor */
 static struct run {                     /* all that a run changes */
 	int64_t now, ended, stopped_at, stopped_for;
 	int64_t started;                /* the first reading of the clock */
-	int calls, counts[32], faults, idle, work, top, packets, status;
+	int calls, counts[32], faults, idle, work, packets, status;
 	int questions[SERVERS + 1];     /* asked so far */
 	bool is_executed, is_cut, is_seen[256];         /* by errno */
 	bool is_accepted[TARGETS_MAX];  /* for as long as -s wants */
@@ -419,7 +414,7 @@ static struct run {                     /* all that a run changes */
 } run;
 
 static char out[1 << 16], err[1 << 16];
-static const char *violation;            /* the rule; NULL: none */
+static const char *violation;           /* the rule; NULL: none */
 static struct file files[DESCRIPTORS];
 static struct packet packets[PACKETS];
 static unsigned char memory[1 << 25];
@@ -427,7 +422,7 @@ static char texts[2][1 << 16];          /* resolv.conf, hosts */
 static jmp_buf end_of_run;
 static bool is_running, is_tracing;
 static long coverage[32][256];          /* errnos by call, in all worlds */
-static long said[SAYS_MAX], ends[256];      /* by name servers; by status */
+static long said[SAYS_MAX], ends[256];  /* by name servers; by status */
 
 /* Each call, and the errors that it may be made to fail with. */
 #define CALLS(X) \
@@ -550,7 +545,6 @@ static int new_file(enum call call, enum sort sort, bool is_cloexec)
 	files[n] = (struct file){ .sort = sort, .t = -1, .s = -1,
 		.is_quick = true, .born = run.now, .answered = NEVER,
 		.ended = NEVER, .odd = NEVER };
-	run.top = most(run.top, n + 1);
 	return n;
 }
 
@@ -577,8 +571,8 @@ static void accept_at(struct file *d, int64_t time, bool is_reset)
 /* What becomes of a SYN; false: nothing, and it is sent again. */
 static bool syn_arrives(struct file *d, int64_t sent)
 {
-	int64_t back = sent + rtt(d->t, d->i), next;
-	enum behaviour b = behaviour_at(d->t, d->i, (sent + back) / 2, &next);
+	int64_t back = sent + rtt(d->t, d->i);
+	enum behaviour b = behaviour_at(d->t, d->i, (sent + back) / 2, NULL);
 	if (b == ODD_ICMP)
 		d->odd = least(d->odd, back);
 	if (behaviours[b].is_silent)
@@ -664,15 +658,14 @@ int sim_socket(int family, int type, int protocol)
 int sim_connect(int n, const struct sockaddr *to, socklen_t size)
 {
 	struct file *d = file(n);
-	int64_t next;
 	int error = 0;
 	find_peer(d, to);
 	trace("to target %d address %d, or server %d", d->t, d->i, d->s);
-	if (fails(CALL_connect, n, d->t))    /* as the kernel could have it */
+	if (fails(CALL_connect, n, d->t))       /* as the kernel has it */
 		return errno == (d->sort == UDP ? EADDRNOTAVAIL : EAGAIN) ?
 			fail(CALL_connect, ENOMEM) : -1;
 	if (d->t >= 0) {
-		enum behaviour b = behaviour_at(d->t, d->i, run.now, &next);
+		enum behaviour b = behaviour_at(d->t, d->i, run.now, NULL);
 		error = d->sort == UDP ? behaviours[b].udp : behaviours[b].tcp;
 	} else if (d->s >= 0 && server(d->s)->says == ROUTELESS) {
 		error = ENETUNREACH;
@@ -717,14 +710,13 @@ int sim_close(int n)
 int sim_bind(int n, const struct sockaddr *to, socklen_t size)
 {
 	struct file *d = file(n);
-	int64_t next;
 	find_peer(d, to);
 	if (fails(CALL_bind, n, d->t))
 		return -1;
 	d->port = ntohs(((const struct sockaddr_in *)to)->sin_port);
 	if (d->t < 0)
 		return 0;
-	enum behaviour b = behaviour_at(d->t, d->i, run.now, &next);
+	enum behaviour b = behaviour_at(d->t, d->i, run.now, NULL);
 	if (!address(d->t, d->i)->is_local)
 		return fail(CALL_bind, EADDRNOTAVAIL);
 	if (world.find && b == PROHIBITED)
@@ -778,8 +770,8 @@ static int put_addresses(struct packet *p, bool is_truncated)
 	unsigned char *to = p->bytes + p->size;
 	for (int i = 0; i < address_count(p->t); i++) {
 		const struct address *a = address(p->t, i);
-		if (a->is_ipv6 != p->f || !is_listed(p->t, i, p->at) ||
-		    (is_truncated && a->hidden))
+		if (a->is_ipv6 != p->f || (is_truncated && a->hidden) ||
+		    behaviour_at(p->t, i, p->at, NULL) == UNLISTED)
 			continue;
 		to = mempcpy(to, "\300\014\0\1\0\1\0\0\0\7\0", 11);
 		to[-8] = p->f ? 28 : 1;
@@ -837,12 +829,18 @@ static void put_packet(struct file *d, const struct packet *from, int64_t at)
 	make_reply(p, d->sort == TCP);
 }
 
-/* A question by UDP has been sent: what comes of it? */
+/* A question has been sent: what comes of it? */
 static void ask_server(struct file *d, struct packet *p)
 {
 	const struct server *own = server(p->s);
 	int64_t at = run.now + server_delay(p->s, p->f);
 	enum says what = says(p->s, p->f);
+	if (d->sort == TCP && own->stream == CLOSES)
+		d->ended = at;
+	else if (d->sort == TCP && own->stream != STALLS)
+		put_packet(d, p, at);
+	if (d->sort == TCP)
+		return;
 	if (run.questions[p->s]++ < own->lost || d->born < own->from * MS ||
 	    what == MUTE || (own->middlebox && d->has_passed))
 		return;
@@ -857,21 +855,6 @@ static void ask_server(struct file *d, struct packet *p)
 	p->bytes[1] ^= 1;               /* another ID */
 	if (what == LIES)
 		put_packet(d, p, at - MS / 10);
-}
-
-/* By TCP each question has its length before it. */
-static void ask_stream(struct file *d, const unsigned char *bytes, size_t size)
-{
-	struct packet p = { .s = d->s };
-	int64_t at;
-	must(size == 2 + (size_t)(bytes[0] << 8 | bytes[1]),
-		"6: TCP has whole questions");
-	read_question(&p, bytes + 2, size - 2);
-	at = run.now + server_delay(p.s, p.f);
-	if (server(p.s)->stream == CLOSES)
-		d->ended = at;
-	else if (server(p.s)->stream != STALLS)
-		put_packet(d, &p, at);
 }
 
 /* What a socket has to say, once; 0: nothing. By UDP it is what ICMP said of
@@ -889,7 +872,7 @@ static int take_error(struct file *d)
 	return d->error ? d->error : ECONNRESET;
 }
 
-ssize_t sim_send(int n, const void *bytes, size_t size, int flags)
+ssize_t sim_send(int n, const unsigned char *bytes, size_t size, int flags)
 {
 	struct file *d = file(n);
 	struct packet p = { .s = d->s };
@@ -901,12 +884,11 @@ ssize_t sim_send(int n, const void *bytes, size_t size, int flags)
 		: d->answered <= run.now ? EPIPE : EAGAIN;
 	if (error)
 		return fail(CALL_send, error);
-	if (d->sort == TCP) {
-		ask_stream(d, bytes, size);
-		return size;
-	}
-	read_question(&p, bytes, size);
-	if (says(p.s, p.f) == FIREWALLED)
+	int framed = d->sort == TCP ? 2 : 0;    /* its length is before it */
+	must(!framed || size == 2 + (size_t)(bytes[0] << 8 | bytes[1]),
+		"6: TCP has whole questions");
+	read_question(&p, bytes + framed, size - framed);
+	if (!framed && says(p.s, p.f) == FIREWALLED)
 		return fail(CALL_send, EPERM);
 	ask_server(d, &p);
 	return size;
@@ -1102,8 +1084,9 @@ static char *put_hosts(char *to)
 	to += sprintf(to, "# a comment\n127.0.0.1 localhost\n");
 	for (int t = 0; t < target_count(); t++)
 		for (int i = 0; i < address_count(t); i++)
-			if (target(t)->kind == HOSTS && is_listed(t, i, run.now)
-			    && run.now >= world.hosts_at * MS) {
+			if (target(t)->kind == HOSTS && run.now >=
+			    world.hosts_at * MS && behaviour_at(t, i, run.now,
+			    NULL) != UNLISTED) {
 				to += sprintf(to, "%s\t", address_text(t, i));
 				to += sprintf(to, "x%d %s\n", t, host_text(t));
 			}
@@ -1167,8 +1150,8 @@ ssize_t sim_write(int n, const void *bytes, size_t size)
 	must(n == 1 || n == 2, "3: what is written goes to 1 or 2");
 	if (files[n].sort != STANDARD)
 		return fail(CALL_write, EBADF);
-	for (int k = 3; k < run.top && n == 2 && strncmp(bytes, "portend:", 8);
-	     k++)
+	for (int k = 3; k < DESCRIPTORS && n == 2 && *(const char *)bytes ==
+	     'P'; k++)
 		must(files[k].sort != TCP || files[k].t < 0 || world.find,
 			"3: messages come when probes are closed");
 	must(*used + size < sizeof out, "3: no flood");
@@ -1289,13 +1272,11 @@ static void put_words(char *to)
 {
 	static const char *const states[] = { "occupied", "free",
 		"assert-free" };
-	to = stpcpy(to, "portend");
+	to += sprintf(to, "portend -c%dms%s%s%s", (int)(connect_timeout() / MS),
+		world.any ? " --any" : "", world.verbose ? " -v" : "",
+		world.pid ? " --pid=4711" : "");
 	to += world.endless ? 0 : sprintf(to, " -t%dms", world.timeout);
-	to += sprintf(to, " -c%dms", (int)(connect_timeout() / MS));
 	to += world.stable ? sprintf(to, " -s%dms", world.stable) : 0;
-	to = stpcpy(to, world.any ? " --any" : "");
-	to = stpcpy(to, world.verbose ? " -v" : "");
-	to = stpcpy(to, world.pid ? " --pid=4711" : "");
 	for (int t = 0; t < target_count(); t++)
 		to += sprintf(to, " %s %s", target_text(t), world.find ? ""
 			: states[target(t)->state]);
@@ -1306,7 +1287,7 @@ static void run_program(void)
 {
 	static char words[1 << 14], *arguments[2 * TARGETS_MAX + 20];
 	int count = 0;
-	memset(files, 0, most(run.top, 3) * sizeof *files);
+	memset(files, 0, sizeof files);
 	memset(&run, 0, sizeof run);
 	violation = NULL;
 	put_words(words);
@@ -1317,7 +1298,6 @@ static void run_program(void)
 	restore_program();
 	for (int n = 0; n < 3; n++)
 		files[n].sort = world.closed & 1 << n ? NONE : STANDARD;
-	run.top = 3;
 	is_running = true;
 	setitimer(ITIMER_VIRTUAL, &(struct itimerval){ .it_value.tv_sec = 30 },
 		NULL);
@@ -1326,7 +1306,7 @@ static void run_program(void)
 		run.ended = run.now;
 	}
 	is_running = false;
-	for (int n = 0; n < run.top; n++)
+	for (int n = 0; n < DESCRIPTORS; n++)
 		if (files[n].sort) {
 			check_end(&files[n]);
 			must(files[n].sort != TEXT || run.is_cut,
