@@ -735,8 +735,8 @@ static void read_question(struct packet *p, const unsigned char *query,
 	char name[300] = "", wanted[300];
 	const unsigned char *from = query + 12, *end = query + size;
 	p->size = size;
-	must(size > 17 && size < 300 && query[2] == 1 &&
-		query[5] == 1, "6: questions are well-formed");
+	must(size > 17 && size < 300 && query[2] == 1 && query[5] == 1,
+		"6: questions are well-formed");
 	memcpy(p->bytes, query, size);
 	from += dn_expand(query, end, from, name, sizeof name);
 	must(end - from == 4 && from[3] == 1 && (from[1] == 1 || from[1] == 28),
@@ -925,8 +925,7 @@ ssize_t sim_recv(int n, void *buffer, size_t size, int flags)
 
 static short events_of(const struct file *d)
 {
-	bool has_input = d->packets && d->packets->at <= run.now;
-	short input = has_input ? POLLIN : 0;
+	short input = d->packets && d->packets->at <= run.now ? POLLIN : 0;
 	bool has_odd = d->odd <= run.now && !d->is_odd_told;
 	if (d->sort == NONE)
 		return POLLNVAL;
@@ -1081,12 +1080,12 @@ int sim_getpeername(int n, struct sockaddr *to, socklen_t *size)
 
 static char *put_hosts(char *to)
 {
+	bool is_there = run.now >= world.hosts_at * MS;
 	to += sprintf(to, "# a comment\n127.0.0.1 localhost\n");
-	for (int t = 0; t < target_count(); t++)
+	for (int t = 0; t < target_count() && is_there; t++)
 		for (int i = 0; i < address_count(t); i++)
-			if (target(t)->kind == HOSTS && run.now >=
-			    world.hosts_at * MS && behaviour_at(t, i, run.now,
-			    NULL) != UNLISTED) {
+			if (target(t)->kind == HOSTS && UNLISTED !=
+			    behaviour_at(t, i, run.now, NULL)) {
 				to += sprintf(to, "%s\t", address_text(t, i));
 				to += sprintf(to, "x%d %s\n", t, host_text(t));
 			}
