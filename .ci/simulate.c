@@ -177,7 +177,7 @@ enum stream {                           /* its TCP */
 	X(fails, 5, 3)                  /* for that candidate, and 1 */
 
 #define FAULT_FIELDS(X) \
-	X(call, 18, 16, CHANGE)         /* and one: see "enum call" */ \
+	X(call, 18, 16, CHANGE)         /* the first in CALLS is 1 */ \
 	X(nth, 100, 60) X(more, 50, 200)        /* which ones of it */ \
 	X(error, 80, 7)
 
@@ -424,7 +424,8 @@ static bool is_running, is_tracing;
 static long coverage[32][256];          /* errnos by call, in all worlds */
 static long said[SAYS_MAX], ends[256];  /* by name servers; by status */
 
-/* Each call, and the errors that it may be made to fail with. */
+/* Each call, and the errors that it may be made to fail with. "call" in
+ * FAULT_FIELDS counts those that have some, which stand first. */
 #define CALLS(X) \
 	X(socket, EMFILE, ENFILE, ENOMEM, ENOBUFS, EPERM) \
 	X(connect, EAGAIN, ENOMEM, ENOBUFS, EPERM, EADDRNOTAVAIL) \
