@@ -1621,10 +1621,10 @@ static void free_is_beside_no_server(int t)
 	int64_t at = reached_at(t) < 0 ? run.ended : run.started +
 		reached_at(t) + MS;
 	bool is_dns = target(t)->kind == DNS;
-	/* A stop leaves nothing of a short TIME, nor of that for a look-up in
-	 * which TCP has to be there first: then it was silent. */
+	/* A stop leaves nothing of TIME, or of that for a look-up in which TCP
+	 * has to be there first: then it was silent. */
 	bool is_over = run.stopped_for && ((is_dns && world.use_vc) ||
-		(timeout() && timeout() < 100 * MS));
+		(timeout() && timeout() < run.stopped_for + 100 * MS));
 	if (target(t)->state == OCCUPIED || !is_reached(t))
 		return;
 	must(!is_dns || at >= fitted_time(), "6: what fitted is not all");
