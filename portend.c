@@ -1186,7 +1186,7 @@ static void read_hosts_line(void)
 	memcpy(text, file.word, sizeof text);
 	while (next_word())
 		for (struct target *t = targets; t < targets_end; t++) {
-			if (t->outcome != WAITING ||
+			if (t->outcome != WAITING || t->lookup.due == NEVER ||
 			    t->host_size != file.length ||
 			    strncasecmp(t->host, file.word, file.length) != 0 ||
 			    !parse_ip(text, &e, NULL))
@@ -1427,7 +1427,7 @@ static bool was_heard(const struct lookup *l)
 }
 
 /* Asks the servers that are not heard yet; what they have said stays said. One
- * that is asked for the first time has its full time, but for one check. */
+ * that is asked late has its time all the same, in one check within that. */
 static void question_send(struct target *t, int f)
 {
 	struct lookup *l = &t->lookup;
@@ -1451,11 +1451,12 @@ static void question_send(struct target *t, int f)
 		    send(*fd, query, size, MSG_NOSIGNAL) < 0)
 			said = unheard_answer(errno, NAME_ASKED);
 		q->said[i] = said;
-		if (before >= NAME_ASKED || said != NAME_ASKED || is_once(t))
+		if (before >= NAME_ASKED || said != NAME_ASKED)
 			continue;
-		l->until = clock_now() + PATIENCE;
+		if (!is_once(t))
+			l->until = clock_now() + PATIENCE;
 		if (q->until)
-			q->until = clock_now() + SECOND;
+			q->until = smaller(clock_now() + SECOND, l->until);
 	}
 }
 
@@ -1738,8 +1739,8 @@ static void take_reply(int f, int i, const unsigned char *reply, size_t size,
 	q->has_fitted |= answer == NAME_FITTED && found.count > 0;
 	if (answer == NAME_FITTED && !is_stream)
 		answer = stream_start(t, f, i, NAME_FITTING);
-	if (meaning_of(answer) == UNTOLD && t->state != OCCUPIED)
-		t->lookup.answer = NAME_ASKED;  /* what was known may be less */
+	if (answer == NAME_EXCESS || answer == ENOMEM)
+		t->lookup.answer = NAME_ASKED;  /* not all are listed */
 	take_answer(t, f, i, answer);
 }
 
@@ -2266,8 +2267,9 @@ static void wake_at(int64_t time)
  * lost is sent again. */
 static int64_t address_due(const struct target *t, const struct address *a)
 {
-	int64_t rest = a->begun ? loop.rest : 0;
-	int64_t due = smaller(larger(a->due, rest), loop.deadline);
+	bool is_again = a->begun && !is_once(t);
+	int64_t due = smaller(larger(a->due, is_again ? loop.rest : 0),
+		loop.deadline);
 	bool is_lost = loop.now >= loop.deadline && t->state == OCCUPIED &&
 		a->begun + LOST < loop.now;
 	if (!a->is_listed || a->due == NEVER || (a->fd && !is_lost) ||
@@ -2328,6 +2330,14 @@ static struct address *find_due(const struct target *t)
 	return first;
 }
 
+/* After a probe nothing is probed again for ten times as long as the turn has
+ * taken so far, up to 1 s: more may be due to a stop. */
+static void rest(void)
+{
+	int64_t now = clock_now(), time = 10 * (now - loop.turn);
+	loop.rest = larger(loop.rest, now + smaller(time, SECOND));
+}
+
 /* False if the turn is over, or there is no descriptor for anybody. */
 static bool ask_target(struct target *t)
 {
@@ -2338,9 +2348,13 @@ static bool ask_target(struct target *t)
 			wake_at(loop.now);
 			return false;
 		}
+		bool has_room = true;
 		if (t->state == FIND)
 			ask_port(t);
-		else if (!ask_address(t, a))
+		else
+			has_room = ask_address(t, a);
+		rest();
+		if (!has_room)
 			return count_probes(t) > 0;
 	}
 	return true;
@@ -2424,8 +2438,7 @@ static void ask_names(void)
 			foresee(s->until);
 }
 
-/* From where the last turn was over. Then nothing is probed again for ten times
- * as long as this has taken, up to 1 s; more may be due to a stop. */
+/* From where the last turn was over. */
 static void ask_targets(void)
 {
 	static size_t next;
@@ -2435,8 +2448,6 @@ static void ask_targets(void)
 		loop.end = loop.now + GRACE;
 	while (n++ < count && !loop.is_ended && ask_target(&targets[next]))
 		next = (next + 1) % count;
-	int64_t now = clock_now(), rest = 10 * (now - loop.turn);
-	loop.rest = larger(loop.rest, now + smaller(rest, SECOND));
 }
 
 /* The loop */
