@@ -291,6 +291,7 @@ static struct {                     /* the wait */
 	int64_t rest;               /* until when nothing is probed again */
 	int spared;                 /* probes of a target, by make_room() */
 	int process;                /* of -p, a descriptor */
+	bool has_asked;             /* in this turn */
 	bool is_ended;              /* a target is: that ends the wait */
 	bool has_process_ended;     /* and so TIME is up */
 } loop;
@@ -1370,9 +1371,11 @@ static void lookup_begin(struct target *t)
 /* What is known of a question for which nothing but an error came. */
 static int unheard_answer(int error, int awaited)
 {
-	if (is_trouble(error))
+	bool is_fitting = awaited == NAME_FITTING;
+	/* UDP has just got there: no port is left. */
+	if (is_trouble(error) || (is_fitting && error == EADDRNOTAVAIL))
 		return error;
-	return awaited == NAME_FITTING ? NAME_FITTED : NAME_SILENT;
+	return is_fitting ? NAME_FITTED : NAME_SILENT;
 }
 
 /* The socket is connected: the kernel takes answers from there only. Returns
@@ -2330,14 +2333,6 @@ static struct address *find_due(const struct target *t)
 	return first;
 }
 
-/* After a probe nothing is probed again for ten times as long as the turn has
- * taken so far, up to 1 s: more may be due to a stop. */
-static void rest(void)
-{
-	int64_t now = clock_now(), time = 10 * (now - loop.turn);
-	loop.rest = larger(loop.rest, now + smaller(time, SECOND));
-}
-
 /* False if the turn is over, or there is no descriptor for anybody. */
 static bool ask_target(struct target *t)
 {
@@ -2348,13 +2343,10 @@ static bool ask_target(struct target *t)
 			wake_at(loop.now);
 			return false;
 		}
-		bool has_room = true;
+		loop.has_asked = true;
 		if (t->state == FIND)
 			ask_port(t);
-		else
-			has_room = ask_address(t, a);
-		rest();
-		if (!has_room)
+		else if (!ask_address(t, a))
 			return count_probes(t) > 0;
 	}
 	return true;
@@ -2438,16 +2430,21 @@ static void ask_names(void)
 			foresee(s->until);
 }
 
-/* From where the last turn was over. */
+/* From where the last turn was over. After one with probes nothing is probed
+ * again for ten times as long, up to 1 s: more may be due to a stop. */
 static void ask_targets(void)
 {
 	static size_t next;
 	size_t count = targets_end - targets, n = 0;
 	loop.turn = loop.now = clock_now();
+	loop.has_asked = false;
 	if (loop.end == NEVER && loop.now >= loop.deadline)
 		loop.end = loop.now + GRACE;
 	while (n++ < count && !loop.is_ended && ask_target(&targets[next]))
 		next = (next + 1) % count;
+	int64_t now = clock_now(), rest = 10 * (now - loop.turn);
+	if (loop.has_asked)
+		loop.rest = larger(loop.rest, now + smaller(rest, SECOND));
 }
 
 /* The loop */
