@@ -576,7 +576,7 @@ static bool syn_arrives(struct file *d, int64_t sent)
 	enum behaviour b = behaviour_at(d->t, d->i, (sent + back) / 2, NULL);
 	if (b == ODD_ICMP)
 		d->odd = least(d->odd, back);
-	if (behaviours[b].is_silent)
+	if (behaviours[b].is_silent || behaviours[b].tcp)   /* lost */
 		return false;
 	d->answered = back;
 	d->is_self = b == SELF && address(d->t, d->i)->is_local;
