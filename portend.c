@@ -772,19 +772,18 @@ static int count_probes(const struct target *t)
 	return count;
 }
 
-/* The target that has the most probes under way. */
-static struct target *find_busiest(void)
+/* Those of the target that has the most. */
+static int count_most(void)
 {
-	struct target *busiest = targets;
+	int most = 0;
 	for (struct target *t = targets; t < targets_end; t++)
-		if (count_probes(t) > count_probes(busiest))
-			busiest = t;
-	return busiest;
+		most = larger(most, count_probes(t));
+	return most;
 }
 
 /* After a call that was to make a descriptor: true if it may work now, since
- * the oldest line is gone or, of a target with more probes than are spared, the
- * youngest, which is begun anew after a pause. */
+ * the oldest line is gone or, of the targets with the most probes, and more
+ * than are spared, the youngest, which is begun anew after a pause. */
 static bool make_room(void)
 {
 	if (errno != EMFILE)
@@ -792,13 +791,15 @@ static bool make_room(void)
 	for (int n = 1; n < LINES_MAX; n++)
 		if (line_close(&lines[(current_line + n) % LINES_MAX]))
 			return true;
-	struct target *t = find_busiest();
 	struct address *youngest = NULL;
-	if (count_probes(t) <= loop.spared)
+	int most = count_most();
+	if (most <= loop.spared)
 		return false;
-	for (struct address *a = t->addresses; a; a = a->next)
-		if (a->fd && (!youngest || a->begun >= youngest->begun))
-			youngest = a;
+	for (struct target *t = targets; t < targets_end; t++)
+		for (struct address *a = t->addresses; a; a = a->next)
+			if (a->fd && count_probes(t) == most &&
+			    (!youngest || a->begun >= youngest->begun))
+				youngest = a;
 	close_probe(youngest);
 	youngest->due = loop.now + smaller((loop.now - loop.start) / 100, NAP);
 	return true;
@@ -1170,7 +1171,8 @@ static int list_found(struct target *t, bool ipv6, int answer)
 			return ENOMEM;
 		a->is_ipv6_answer = ipv6;
 	}
-	return found.count > ADDRESSES_MAX ? NAME_EXCESS : answer;
+	return found.count > ADDRESSES_MAX && answer == NAME_KNOWN
+		? NAME_EXCESS : answer;
 }
 
 static struct {                     /* hosts(5), read for all targets */
@@ -2266,18 +2268,16 @@ static void wake_at(int64_t time)
 }
 
 /* When to probe it or, for find, all of the target's. Once TIME is up all are
- * probed once more, which cannot help with -s; for occupied a SYN that may be
- * lost is sent again. */
+ * probed once more, which cannot help with -s. A rest puts it off by 1 s at
+ * most. */
 static int64_t address_due(const struct target *t, const struct address *a)
 {
-	bool is_again = a->begun && !is_once(t);
-	int64_t due = smaller(larger(a->due, is_again ? loop.rest : 0),
-		loop.deadline);
-	bool is_lost = loop.now >= loop.deadline && t->state == OCCUPIED &&
-		a->begun + LOST < loop.now;
-	if (!a->is_listed || a->due == NEVER || (a->fd && !is_lost) ||
+	if (!a->is_listed || a->due == NEVER || a->fd ||
 	    (t->state == FIND && name_answer(t) != NAME_KNOWN))
 		return NEVER;
+	bool is_again = a->begun && !is_once(t);
+	int64_t rest = is_again ? smaller(loop.rest, a->due + SECOND) : 0;
+	int64_t due = smaller(larger(a->due, rest), loop.deadline);
 	return due == loop.deadline && (options.stable || a->begun >= due)
 		? NEVER : due;
 }
@@ -2293,11 +2293,10 @@ static int64_t lookup_due(const struct target *t)
 /* False if that must wait until another probe has ended. */
 static bool ask_address(struct target *t, struct address *a)
 {
-	close_probe(a);
 	loop.spared = count_probes(t) + 1;
 	int answer = probe_begin(a);
 	loop.spared = 0;
-	bool is_lacking = answer == EMFILE && count_probes(find_busiest()) > 0;
+	bool is_lacking = answer == EMFILE && count_most() > 0;
 	if (!a->begun)
 		a->answer = is_lacking ? LACKING : NO_ANSWER;
 	if (is_lacking) {
@@ -2430,6 +2429,18 @@ static void ask_names(void)
 			foresee(s->until);
 }
 
+/* TIME is up. For occupied a SYN that may be lost is sent again, which makes
+ * room for those that have no descriptor, too. */
+static void begin_last_check(void)
+{
+	loop.end = loop.now + GRACE;
+	for (struct target *t = targets; t < targets_end; t++)
+		for (struct address *a = t->addresses; a; a = a->next)
+			if (t->state == OCCUPIED && !options.stable &&
+			    a->is_listed && a->begun + LOST < loop.now)
+				close_probe(a);
+}
+
 /* From where the last turn was over. After one with probes nothing is probed
  * again for ten times as long, up to 1 s: more may be due to a stop. */
 static void ask_targets(void)
@@ -2438,8 +2449,6 @@ static void ask_targets(void)
 	size_t count = targets_end - targets, n = 0;
 	loop.turn = loop.now = clock_now();
 	loop.has_asked = false;
-	if (loop.end == NEVER && loop.now >= loop.deadline)
-		loop.end = loop.now + GRACE;
 	while (n++ < count && !loop.is_ended && ask_target(&targets[next]))
 		next = (next + 1) % count;
 	int64_t now = clock_now(), rest = 10 * (now - loop.turn);
@@ -2532,6 +2541,8 @@ static void hear(struct target *t)
 		if (answer == NO_ANSWER && loop.polled >= a->until)
 			answer = ETIMEDOUT;
 		settle(t, a, answer);
+		if (a->fd)
+			wake_at(a->until);
 	}
 }
 
@@ -2588,6 +2599,9 @@ static int wait_for_all(void)
 	watch_process();
 	ask_targets();                  /* what needs no file is first */
 	for (;;) {
+		if (loop.end == NEVER && loop.now >= loop.deadline &&
+		    !loop.is_ended)
+			begin_last_check();
 		ask_names();
 		ask_targets();
 		if (is_over())

@@ -76,8 +76,10 @@ enum state { OCCUPIED, FREE, ASSERT_FREE };
 	X(SILENT, .is_silent = true) \
 	X(FULL, .is_silent = true)      /* listens, but its queue is full */ \
 	X(UNREACHABLE, .later = EHOSTUNREACH, .is_away = true) \
-	X(NO_ROUTE, .tcp = ENETUNREACH, .udp = ENETUNREACH, .is_away = true) \
-	X(BLACKHOLE, .tcp = EINVAL, .udp = EINVAL, .is_away = true) \
+	X(NO_ROUTE, .tcp = ENETUNREACH, .udp = ENETUNREACH, \
+		.later = EHOSTUNREACH, .is_away = true) \
+	X(BLACKHOLE, .tcp = EINVAL, .udp = EINVAL, .later = EHOSTUNREACH, \
+		.is_away = true) \
 	X(PROHIBITED, .tcp = EACCES, .udp = EACCES, .is_trouble = true) \
 	X(BLOCKED, .tcp = EPERM, .is_trouble = true) \
 	X(NO_PORT, .tcp = EADDRNOTAVAIL, .is_trouble = true) \
@@ -410,6 +412,7 @@ static struct run {                     /* all that a run changes */
 	bool is_executed, is_cut, is_seen[256];         /* by errno */
 	bool is_accepted[TARGETS_MAX];  /* for as long as -s wants */
 	int64_t accepted[TARGETS_MAX][ADDRESSES];       /* the last one */
+	bool is_given_up[TARGETS_MAX][ADDRESSES];       /* -s: before TIME */
 	size_t out_size, err_size, memory_size;
 } run;
 
@@ -576,7 +579,7 @@ static bool syn_arrives(struct file *d, int64_t sent)
 	enum behaviour b = behaviour_at(d->t, d->i, (sent + back) / 2, NULL);
 	if (b == ODD_ICMP)
 		d->odd = least(d->odd, back);
-	if (behaviours[b].is_silent || behaviours[b].tcp)   /* lost */
+	if (behaviours[b].is_silent)
 		return false;
 	d->answered = back;
 	d->is_self = b == SELF && address(d->t, d->i)->is_local;
@@ -656,6 +659,11 @@ int sim_socket(int family, int type, int protocol)
 	return n;
 }
 
+static bool is_undisturbed(void)
+{
+	return !run.faults && !run.stopped_for && !world.crowd;
+}
+
 int sim_connect(int n, const struct sockaddr *to, socklen_t size)
 {
 	struct file *d = file(n);
@@ -678,6 +686,8 @@ int sim_connect(int n, const struct sockaddr *to, socklen_t size)
 		server_connect(d);
 	else if (d->t >= 0)
 		tcp_connect(d);
+	must(d->t < 0 || !run.is_given_up[d->t][d->i] || !is_undisturbed() ||
+		world.limit, "4: what -s has opened stays open for TIME");
 	return fail(CALL_connect, EINPROGRESS);
 }
 
@@ -692,6 +702,8 @@ static void check_end(const struct file *d)
 	run.is_accepted[d->t] |= least(d->ended, run.now) - d->answered >=
 		world.stable * MS;
 	run.accepted[d->t][d->i] = d->answered;
+	run.is_given_up[d->t][d->i] = d->ended > run.now && open > MS &&
+		open < world.stable * MS;
 	must(world.stable || open < 200 * MS || run.stopped_at > d->born ||
 		run.faults > 20, "4: probes are closed within 0.2 s");
 	must(world.stable || (d->is_rst && !d->is_quick),
@@ -1441,11 +1453,6 @@ static int64_t fitted_time(void)
 			time = most(time, delay + least(SECOND, by_tcp));
 	}
 	return time;
-}
-
-static bool is_undisturbed(void)
-{
-	return !run.faults && !run.stopped_for && !world.crowd;
 }
 
 /* What was told */
