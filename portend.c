@@ -123,7 +123,7 @@ enum {
 	DROPPED, QUEUE_FULL, MUTE, BOUND, NOT_KEPT,
 	LACKING,                    /* not asked: no descriptor until later */
 	/* What a server has said of a question, by worth: the last of these
-	 * counts. Up to NAME_ASKED, as with an errno, it has said nothing. */
+	 * counts. Up to NAME_SILENT, as with an errno, it has said nothing. */
 	NAME_ASKED,
 	NAME_SILENT,                /* it cannot be reached */
 	NAME_FAILED, NAME_UNKNOWN,
@@ -1649,8 +1649,8 @@ static void lookup_decide(struct target *t)
 	judge(t);
 }
 
-/* What a server says stays said. The first answer limits the wait for a family
- * that is silent, the first denial that for the other servers. */
+/* What a server says stays said. The first answer, of either family, limits the
+ * wait for one that is silent, the first denial that for the other servers. */
 static void take_answer(struct target *t, int f, int i, int answer)
 {
 	struct lookup *l = &t->lookup;

@@ -796,6 +796,18 @@ static int put_addresses(struct packet *p, bool is_truncated)
 	return count;
 }
 
+/* What a name server tells beside the answer, is none. */
+static void put_glue(struct packet *p)
+{
+	unsigned char *to = mempcpy(p->bytes + p->size,
+		"\300\014\0\1\0\1\0\0\0\7\0", 11);
+	to[-8] = p->f ? 28 : 1;
+	*to = p->f ? 16 : 4;
+	memset(to + 1, 10, *to);
+	p->size += 12 + *to;
+	p->bytes[11] = 1;
+}
+
 /* Makes of the question what the server says. */
 static void make_reply(struct packet *p, bool is_stream)
 {
@@ -818,6 +830,8 @@ static void make_reply(struct packet *p, bool is_stream)
 	p->bytes[3] = (what == LAME ? 0 : 0x80) | code;
 	p->bytes[5] = what != BARE;
 	p->bytes[7] = count;
+	if (what != BARE && !is_truncated)
+		put_glue(p);
 	trace("  will say: code %d, %d of %s%s", code, count, p->f ? "AAAA"
 		: "A", is_truncated ? ", truncated" : "");
 	if (is_stream) {
