@@ -18,9 +18,9 @@
  * in it blocks. A table says what an answer means: the strongest counts.
  * Another: what a state makes of it.
  *
- * Name servers are asked by the program, not by a look-up: each second has a
- * line of UDP sockets of its own, and what comes on the lines of the last 5 s
- * finds its question by socket, ID and text.
+ * The sockets to name servers are the program's, not a look-up's: each second
+ * has a line of UDP sockets of its own, and what comes on the lines of the last
+ * 5 s finds its question by socket, ID and text.
  *
  * Without -s a TCP probe is quiet. With TCP_QUICKACK off the last ACK of the
  * handshake is held back for about 0.2 s, and with SO_LINGER {1, 0} any
@@ -30,7 +30,7 @@
  * Descriptors 0 to 2 are never ours, so 0 means none. Signal dispositions are
  * restored, or set to a handler, which execve(2) resets.
  * Everywhere t is a target, l its look-up, q one of the two questions of that,
- * f its family (0: A, 1: AAAA), a an address of t, e where that is, s a stream
+ * f its family (0: A, 1: AAAA), a an address of t, e an endpoint, s a stream
  * and i, beside f, the number of a name server.
  *
  * This is free and unencumbered software released into the public domain.
@@ -153,7 +153,6 @@ static const struct answer {
 	{ LACKING, PENDING, "No file descriptors available" },
 	{ NAME_ASKED, PENDING, "No answer from the name server" },
 	{ NAME_SILENT, NAME_TROUBLE, "No answer from the name server" },
-	{ NAME_FITTING, UNTOLD, "No answer from the name server" },
 	{ NAME_FAILED, NAME_TROUBLE, "Name server failed" },
 	{ NAME_UNKNOWN, NAMELESS, "Name does not resolve" },
 	{ NAME_EXCESS, UNTOLD, "More than 128 addresses" },
@@ -249,7 +248,7 @@ struct lookup {
 	int candidate;              /* of the search list */
 	int verdict;                /* of the candidates so far */
 	bool is_in_hosts;
-	int64_t due;                /* when to ask, or to ask again */
+	int64_t due;                /* when to ask; under way: asked + 1 s */
 	int64_t until;              /* then the silence of a family counts */
 	struct question questions[2];
 };
@@ -641,7 +640,7 @@ static bool parse_ip(const char *text, union endpoint *e, const char **zone)
 }
 
 /* IN6_ARE_ADDR_EQUAL would take 50 bytes each time. */
-static bool is_ipv6(const union endpoint *e, const struct in6_addr *address)
+static bool has_ipv6(const union endpoint *e, const struct in6_addr *address)
 {
 	return e->family == AF_INET6 &&
 	       memcmp(&e->in6.sin6_addr, address, sizeof *address) == 0;
@@ -652,7 +651,7 @@ static void replace_wildcard(union endpoint *e)
 {
 	if (e->family == AF_INET && e->in.sin_addr.s_addr == htonl(INADDR_ANY))
 		e->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (is_ipv6(e, &in6addr_any))
+	if (has_ipv6(e, &in6addr_any))
 		e->in6.sin6_addr = in6addr_loopback;
 }
 
@@ -675,7 +674,8 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 	if (t->state != FIND)
 		replace_wildcard(&e);
 	for (; (a = *link); link = &a->next, count++) {
-		e.in.sin_port = a->endpoint.in.sin_port;  /* find changes it */
+		/* The port is not compared: find changes it. */
+		e.in.sin_port = a->endpoint.in.sin_port;
 		if (memcmp(&a->endpoint, &e, size_of(&e)) == 0) {
 			bool is_back = !a->is_listed && a->gone < loop.now;
 			bool is_old = a->begun + 60LL * SECOND < loop.now;
@@ -783,7 +783,8 @@ static int count_most(void)
 
 /* After a call that was to make a descriptor: true if it may work now, since
  * the oldest line is gone or, of the targets with the most probes, and more
- * than are spared, the youngest, which is begun anew after a pause. */
+ * than are spared, the youngest, which is begun anew after a pause like that of
+ * next_due(). */
 static bool make_room(void)
 {
 	if (errno != EMFILE)
@@ -833,8 +834,8 @@ static int bind_socket(int fd, const union endpoint *e)
 }
 
 /* True for what says nothing of the other side: trouble of our own. Without
- * an address of the family, or with a blackhole route, there is no way to the
- * other side, and a reset comes from it. */
+ * an address of the family (EADDRNOTAVAIL), or with a blackhole route (EINVAL),
+ * there is no way to the other side, and a reset comes from it. */
 static bool is_trouble(int error)
 {
 	return error && meaning_of(error) == UNTOLD &&
@@ -922,7 +923,8 @@ static bool is_word(const char *text)
 
 /* Arguments */
 
-/* The port that services(5) has for a name or an alias; 0 if it has none. */
+/* The first port that services(5) has for a name or an alias; 0 if it has none.
+ * The file is read to its end, which closes it. */
 static int find_service(const char *name)
 {
 	const char *protocol = NULL;
@@ -989,9 +991,9 @@ static const char *check_host(const char *host, const char *end)
 	return label;
 }
 
-/* Gives the host its address; localhost, and whatever ends in .localhost, has
- * two (RFC 6761). */
-static void parse_address(struct target *t)
+/* Gives the host its address, or leaves it to be looked up. localhost, and
+ * whatever ends in .localhost, has two (RFC 6761). */
+static void parse_host(struct target *t)
 {
 	bool has_brackets = *t->given == '[', has_colon = strchr(t->host, ':');
 	const char *end = strchr(t->host, '\0'), *zone = NULL;
@@ -1034,6 +1036,7 @@ static struct target *parse_path(struct target *t)
 	bad_if(!*t->service, "no path");
 	bad_if(strlen(t->service) >= sizeof e.un.sun_path,
 		"a socket's path has at most 107 bytes");
+	/* Not before: add_address() writes a port where the path begins. */
 	strcpy(add_address(t, &e)->endpoint.un.sun_path, t->service);
 	return t + 1;
 }
@@ -1057,7 +1060,7 @@ static struct target *parse_target(struct target *t, const char *text)
 	t->host = copy(host, end - host, "");
 	parse_ports(t);
 	if (colon)
-		parse_address(t);
+		parse_host(t);
 	else
 		add_both(t, in6addr_any.s6_addr, &in6addr_any);
 	return t + 1;
@@ -1108,8 +1111,8 @@ static struct target *parse_list(struct target *t, const char *start,
 	return t;
 }
 
-/* The hosts of a URL (RFC 3986): between the last @ of its authority and what
- * comes behind that, which is parameters where a ; begins it. */
+/* The hosts of a URL (RFC 3986): from the last @ of its authority to its end or
+ * a ;. With sqlserver any ; begins parameters; else a password may have it. */
 static struct target *parse_url(struct target *t, const char *scheme)
 {
 	bool has_parameters = strncasecmp(scheme, "sqlserver:", 10) == 0;
@@ -1180,7 +1183,8 @@ static struct {                     /* hosts(5), read for all targets */
 	struct stat stat;           /* of what was read */
 } hosts;
 
-/* A line: an address, and the names that have it, and only such ones. */
+/* A line: an address, and the names that have it. A name in hosts(5) has no
+ * other addresses than those there. */
 static void read_hosts_line(void)
 {
 	char text[WORD_MAX + 1];
@@ -1204,7 +1208,7 @@ static void read_hosts_line(void)
 		}
 }
 
-/* Reads hosts(5) where it has changed, but for the time it was read last. */
+/* Reads hosts(5) if anything but the time of its last access has changed. */
 static void read_hosts(void)
 {
 	struct stat now = { 0 };
@@ -1328,6 +1332,7 @@ static size_t make_query(const struct target *t, int f, unsigned char *query)
 	unsigned id = t->lookup.questions[f].id;
 	unsigned char header[NS_HFIXEDSZ] = {
 		id >> 8, id, 1 /* recursion desired */, 0, 0, 1 };
+	/* The root, which ends the name; type; class. */
 	unsigned char type[] = { 0, 0, f ? ns_t_aaaa : ns_t_a, 0, ns_c_in };
 	char text[HOST_MAX + 1 + WORD_MAX + 1];
 	const char *domain;
@@ -1432,7 +1437,8 @@ static bool was_heard(const struct lookup *l)
 }
 
 /* Asks the servers that are not heard yet; what they have said stays said. One
- * that is asked late has its time all the same, in one check within that. */
+ * that is asked late has its time all the same; in one check that is no more
+ * than the look-up has left. */
 static void question_send(struct target *t, int f)
 {
 	struct lookup *l = &t->lookup;
@@ -1465,7 +1471,7 @@ static void question_send(struct target *t, int f)
 	}
 }
 
-/* Opens a new line of sockets where the last is a second old, and reads
+/* Begins a new line of sockets where the last is a second old, and reads
  * resolv.conf(5) for it: where that says something else now, all is asked
  * anew. Returns 0, or the errno that prevented it. */
 static int line_renew(void)
@@ -1511,8 +1517,8 @@ static struct address *strongest(const struct target *t)
 	return best;
 }
 
-/* Until all addresses of a name are known only one that is in use counts, or
- * that may be; none for find. */
+/* Until all addresses of a name are known the name's own answer counts, unless
+ * an address is in use or may be, and for find even then. */
 static int target_answer(const struct target *t)
 {
 	const struct address *a = strongest(t);
@@ -1616,6 +1622,7 @@ static void lookup_decide(struct target *t)
 	if (!l->is_under_way)
 		return;
 	int ipv4 = question_answer(t, 0);
+	/* AAAA that is not asked for is denied, once A is told. */
 	int ipv6 = configuration.is_ipv4_only ? smaller(ipv4, NAME_UNKNOWN)
 		: question_answer(t, 1);
 	int best = larger(ipv4, ipv6), worst = smaller(ipv4, ipv6);
@@ -1664,9 +1671,9 @@ static void take_answer(struct target *t, int f, int i, int answer)
 			is_once(t) ? l->until : NEVER);
 }
 
-/* Found has the addresses of the question's type among the answers, whosever
- * they are: CNAMEs lead there. False if it is malformed; what is truncated may
- * end anywhere. */
+/* Fills found with the addresses of the question's type among the answers,
+ * whosever they are: CNAMEs lead there. False if the reply is malformed; what
+ * is truncated may end anywhere. */
 static bool read_records(const unsigned char *reply, size_t size,
 	const unsigned char *p, bool ipv6)
 {
@@ -1691,8 +1698,8 @@ static bool read_records(const unsigned char *reply, size_t size,
 
 /* Returns what the reply says, NAME_FITTED where it is truncated, or 0 if it
  * is no answer to this very question, or malformed. A failure may come without
- * the question. A server that is neither the name's own nor asks others says
- * nothing without an address. */
+ * the question. An empty answer is a failure where the server is neither the
+ * name's own nor asks others. */
 static int read_reply(const unsigned char *reply, size_t size,
 	const unsigned char *query, size_t query_size, bool ipv6)
 {
@@ -1777,9 +1784,10 @@ static void stream_go_on(struct stream *s)
 	int error = n < 0 ? errno : ECONNRESET;
 	if (n > 0 && !s->is_sent) {     /* all of it: the buffer was empty */
 		s->is_sent = true;
+		/* It may be late: the reply has a second all the same. */
 		s->until = larger(s->until, clock_now() + SECOND);
 		watch(s->fd, POLLIN);
-		return;                         /* it may be late */
+		return;
 	}
 	s->size += larger(n, 0);
 	size = get16(s->reply);
@@ -1819,7 +1827,7 @@ static int local_error(const union endpoint *e)
 	union endpoint source = *e;
 	if (e->family == AF_INET6) {
 		int error = find_source(&source);
-		bool is_local = is_ipv6(e, &source.in6.sin6_addr);
+		bool is_local = has_ipv6(e, &source.in6.sin6_addr);
 		return error || is_local ? error : EADDRNOTAVAIL;
 	}
 	int fd = open_socket(AF_INET, SOCK_DGRAM), error = fd ? 0 : errno;
@@ -1837,13 +1845,14 @@ static int check_family(sa_family_t family, int error)
 	bool ipv6 = family == AF_INET6;
 	union endpoint e;
 	set_ip(&e, ipv6 ? in6addr_loopback.s6_addr : loopback, ipv6);
-	e.in.sin_port = htons(NS_DEFAULTPORT);
+	e.in.sin_port = htons(NS_DEFAULTPORT);  /* any would do */
 	bool is_off = error == EADDRNOTAVAIL && find_source(&e) == error;
 	return is_off ? EAFNOSUPPORT : error;
 }
 
-/* If it may share, EADDRINUSE means a listener, or one without SO_REUSEADDR.
- * IP_FREEBIND, which serves IPv6, too, gets addresses that are away for now. */
+/* If it may share, EADDRINUSE means a listener, or a socket without
+ * SO_REUSEADDR. IP_FREEBIND, which serves IPv6, too, gets addresses that are
+ * away for now. */
 static int try_bind(const union endpoint *e, bool may_share)
 {
 	int fd = open_socket(e->family, SOCK_STREAM);
@@ -1862,7 +1871,7 @@ static int check_local(const union endpoint *e, int answer)
 	enum meaning meaning = meaning_of(answer);
 	bool is_loopback = e->family == AF_INET
 		? *(const char *)&e->in.sin_addr == 127
-		: is_ipv6(e, &in6addr_loopback);
+		: has_ipv6(e, &in6addr_loopback);
 	if ((meaning != SILENT && meaning != UNREACHABLE) ||
 	    e->family == AF_UNIX)
 		return answer;
@@ -1902,8 +1911,8 @@ static int probe_answer(const struct address *a)
 		return connect_answer(&a->endpoint, error);
 	if (getsockname(a->fd, &self.any, &size) < 0)
 		return errno;
-	bool is_tentative = is_ipv6(&self, &in6addr_loopback) &&
-		!is_ipv6(&a->endpoint, &in6addr_loopback);
+	bool is_tentative = has_ipv6(&self, &in6addr_loopback) &&
+		!has_ipv6(&a->endpoint, &in6addr_loopback);
 	if (getpeername(a->fd, &peer.any, &size) < 0)
 		return errno != ENOTCONN ? errno :
 			is_tentative ? EADDRNOTAVAIL : NO_ANSWER;
@@ -1934,8 +1943,8 @@ static int open_address(struct address *a)
 }
 
 /* Returns the answer, or NO_ANSWER while that is awaited. Silence counts from
- * here, since the process may have been stopped: for the connect timeout or,
- * where that ends first, for nine tenths of TIME and until it is up. */
+ * here, since the process may have been stopped: for the connect timeout, but
+ * no longer than nine tenths of TIME or until it is up, whichever is later. */
 static int probe_begin(struct address *a)
 {
 	const union endpoint *e = &a->endpoint;
@@ -2058,7 +2067,8 @@ static bool is_taken(const struct target *t, int port)
 	return false;
 }
 
-/* Returns the port of the first one bound, or 0; the answers tell the rest. */
+/* Returns the port of the first one bound, or 0. The strongest answer is BOUND
+ * if all are bound whose family is supported. */
 static int bind_all(struct target *t, int port)
 {
 	bool may_share = port && !given['r'] && !is_taken(t, port);
@@ -2132,9 +2142,9 @@ static int make_time_wait(int listener, const union endpoint *e)
 	return error;
 }
 
-/* Reserves the port that the address holds, of a wildcard on loopback, and lets
- * go of it; trouble may pass while there is TIME. NOT_KEPT: anybody could have
- * it (net.ipv4.tcp_max_tw_buckets). */
+/* Reserves the port that the address holds, for a wildcard on loopback, and
+ * lets go of it; trouble may pass while there is TIME. NOT_KEPT: anybody could
+ * have it (net.ipv4.tcp_max_tw_buckets). */
 static int reserve(const struct target *t, struct address *a)
 {
 	union endpoint *e = &a->endpoint;
@@ -2346,6 +2356,7 @@ static bool ask_target(struct target *t)
 		if (t->state == FIND)
 			ask_port(t);
 		else if (!ask_address(t, a))
+			/* It has none? Then nobody has two, to give one. */
 			return count_probes(t) > 0;
 	}
 	return true;
@@ -2356,9 +2367,9 @@ static void ask_name(struct target *t)
 {
 	struct lookup *l = &t->lookup;
 	int error = hosts.error || l->is_in_hosts ? hosts.error : line_renew();
-	if (error) {                    /* time-out: a file took too long */
+	if (error) {
 		l->due = loop.now + NAP;
-		if (error != ETIMEDOUT)
+		if (error != ETIMEDOUT)         /* TIME ended while reading */
 			lookup_over(t, error);
 	} else if (l->is_in_hosts) {
 		l->due = loop.now + SECOND;
@@ -2496,7 +2507,7 @@ static void nap(void)
 	loop.wake = NEVER;
 }
 
-/* Takes what has come, unless that closes the socket. ICMP says that nobody is
+/* Takes what has come, until that closes the socket. ICMP says that nobody is
  * at the name server's port (udp(7)), not which packet it is about. */
 static void hear_socket(int f, int i, const int *fd)
 {
@@ -2559,7 +2570,7 @@ static void hear_all(void)
 		hear(t);
 }
 
-/* TIME is up when the process of -p has ended; a check of its own is whole. */
+/* TIME is up when the process of -p has ended; with -t 0 it never is. */
 static void watch_process(void)
 {
 	int fd = 0;
@@ -2576,7 +2587,8 @@ static void watch_process(void)
 		loop.deadline = loop.start;
 }
 
-/* Once a target has failed, only those that are checked once are waited for. */
+/* Once a target has failed, only those that are checked once are waited for.
+ * The last check is over early if there is nothing to wake up for. */
 static bool is_over(void)
 {
 	bool has_failed = false, is_waiting = false, is_checking = false;
@@ -2705,7 +2717,7 @@ static enum state parse_state(const char *word)
 /* Each word becomes its targets with their state; find alone means find 0. */
 static void parse_words(char **words, bool is_find)
 {
-	struct target *t = targets, *bare = targets;
+	struct target *t = targets, *bare = targets;    /* no STATE yet */
 	for (; (argument = *words); words++) {
 		enum state state = parse_state(argument);
 		t->state = is_find ? FIND : OCCUPIED;
