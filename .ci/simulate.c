@@ -432,7 +432,8 @@ static long said[SAYS_MAX], ends[256];  /* by name servers; by status */
 #define CALLS(X) \
 	X(socket, EMFILE, ENFILE, ENOMEM, ENOBUFS, EPERM) \
 	X(connect, EAGAIN, ENOMEM, ENOBUFS, EPERM, EADDRNOTAVAIL) \
-	X(send, EPERM, ENOBUFS, EAGAIN, ENOMEM) X(recv, EINTR, EAGAIN, ENOMEM) \
+	X(send, EPERM, ENOBUFS, EAGAIN, ENOMEM, ENETDOWN) \
+	X(recv, EINTR, EAGAIN, ENOMEM) \
 	X(ppoll, EINTR, ENOMEM) X(openat, EMFILE, ENFILE, ENOMEM, EACCES) \
 	X(read, EIO, ENOMEM) X(write, EINTR, EPIPE) \
 	X(bind, ENOMEM, EACCES, EPERM) X(mmap, ENOMEM) \
