@@ -56,7 +56,8 @@
 
 enum {
 	TARGETS = 6,                    /* those behind are like them */
-	TARGETS_MAX = 200, ADDRESSES = 4, SERVERS = 4, FAULTS = 3, STOPS = 3,
+	TARGETS_MAX = 200, ADDRESSES = 4, SERVERS = 4, DOMAINS = 3,
+	FAULTS = 3, STOPS = 3,
 	PORT = 1000,                    /* of target 0 */
 	DESCRIPTORS = 1024, PACKETS = 1 << 13,
 };
@@ -139,7 +140,7 @@ enum stream {                           /* its TCP */
 	X(targets, 45, TARGETS - 1)     /* and one */ \
 	X(crowd, 1, TARGETS_MAX - TARGETS)      /* and that many */ \
 	X(servers, 60, SERVERS)         /* 0: 127.0.0.1 */ \
-	X(domains, 25, 3)               /* of the search list */ \
+	X(domains, 25, DOMAINS)               /* of the search list */ \
 	X(ndots, 25, 4) X(use_vc, 3, 1) \
 	X(hosts_at, 5, 4000, CHANGE)    /* then /etc/hosts has names, */ \
 	X(resolv_at, 8, 4000, CHANGE)   /* and resolv.conf servers */ \
@@ -409,6 +410,7 @@ static struct run {                     /* all that a run changes */
 	int64_t started;                /* the first reading of the clock */
 	int calls, counts[32], faults, idle, work, packets, status;
 	int questions[SERVERS + 1];     /* asked so far */
+	int64_t asked[TARGETS][2][DOMAINS + 1][SERVERS + 1];    /* when */
 	bool is_executed, is_cut, is_seen[256];         /* by errno */
 	bool is_accepted[TARGETS_MAX];  /* for as long as -s wants */
 	int64_t accepted[TARGETS_MAX][ADDRESSES];       /* the last one */
@@ -432,7 +434,8 @@ static long said[SAYS_MAX], ends[256];  /* by name servers; by status */
 #define CALLS(X) \
 	X(socket, EMFILE, ENFILE, ENOMEM, ENOBUFS, EPERM) \
 	X(connect, EAGAIN, ENOMEM, ENOBUFS, EPERM, EADDRNOTAVAIL) \
-	X(send, EPERM, ENOBUFS, EAGAIN, ENOMEM) X(recv, EINTR, EAGAIN, ENOMEM) \
+	X(send, EPERM, ENOBUFS, EAGAIN, ENOMEM, ENETDOWN) \
+	X(recv, EINTR, EAGAIN, ENOMEM) \
 	X(ppoll, EINTR, ENOMEM) X(openat, EMFILE, ENFILE, ENOMEM, EACCES) \
 	X(read, EIO, ENOMEM) X(write, EINTR, EPIPE) \
 	X(bind, ENOMEM, EACCES, EPERM) X(mmap, ENOMEM) \
@@ -856,6 +859,22 @@ static void put_packet(struct file *d, const struct packet *from, int64_t at)
 	make_reply(p, d->sort == TCP);
 }
 
+/* The same question goes to a server 1 s after the last time at the earliest,
+ * by TCP counted from its socket. Trouble of ours is tried again sooner, and a
+ * resolv.conf that has changed is asked anew; TCP for what was truncated begins
+ * when that has come. */
+static void check_pace(const struct file *d, const struct packet *p)
+{
+	int64_t time = d->sort == TCP ? d->born : run.now, *last;
+	if (p->t >= TARGETS || (d->sort == TCP && !world.use_vc))
+		return;
+	last = &run.asked[p->t][p->f][p->candidate][p->s];
+	must(!*last || time - *last >= SECOND || run.faults ||
+		run.is_seen[EPERM] || world.resolv_at,
+		"6: a question is sent again after 1 s");
+	*last = time;
+}
+
 /* A question has been sent: what comes of it? */
 static void ask_server(struct file *d, struct packet *p)
 {
@@ -917,6 +936,7 @@ ssize_t sim_send(int n, const unsigned char *bytes, size_t size, int flags)
 	read_question(&p, bytes + framed, size - framed);
 	if (!framed && says(p.s, p.f) == FIREWALLED)
 		return fail(CALL_send, EPERM);
+	check_pace(d, &p);
 	ask_server(d, &p);
 	return size;
 }
