@@ -122,6 +122,7 @@ enum {
 	STILL_OPEN,                 /* accepted, but not yet for TIME of -s */
 	DROPPED, QUEUE_FULL, MUTE, BOUND, NOT_KEPT,
 	LACKING,                    /* not asked: no descriptor until later */
+	UNSENT,                     /* not asked: no network until later */
 	/* What a server has said of a question, by worth: the last of these
 	 * counts. Up to NAME_SILENT, as with an errno, it has said nothing. */
 	NAME_ASKED,
@@ -151,6 +152,7 @@ static const struct answer {
 	{ BOUND, OURS, "" },
 	{ NOT_KEPT, UNTOLD, "TIME_WAIT is not kept" },
 	{ LACKING, PENDING, "No file descriptors available" },
+	{ UNSENT, UNTOLD, "Network is down" },
 	{ NAME_ASKED, PENDING, "No answer from the name server" },
 	{ NAME_SILENT, NAME_TROUBLE, "No answer from the name server" },
 	{ NAME_FAILED, NAME_TROUBLE, "Name server failed" },
@@ -1379,6 +1381,8 @@ static void lookup_begin(struct target *t)
 static int unheard_answer(int error, int awaited)
 {
 	bool is_fitting = awaited == NAME_FITTING;
+	if (error == ENETDOWN)          /* says nothing of the server */
+		return UNSENT;
 	/* UDP has just got there: no port is left. */
 	if (is_trouble(error) || (is_fitting && error == EADDRNOTAVAIL))
 		return error;

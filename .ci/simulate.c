@@ -12,16 +12,18 @@
  * from one world to the next. A violation is shrunk by making ints smaller as
  * long as the same rule is violated.
  *
- * To add a fault: an errno behind its call in CALLS. A call that is not there
- *   is a line of its own and a sim_ function that begins with fails(), which
- *   .ci/simulate finds by its name.
+ * To add a fault: an errno at the end of its call's row in CALLS. Faults that
+ *   are stored count it: see that call's number in FAULTS of .ci/simulate. A
+ *   call that is not there is a row of its own and a sim_ function that begins
+ *   with fails(), which .ci/simulate finds by its name.
  * To add a behaviour: a row at the end of BEHAVIOURS (an address) or SAYS (a
  *   name server), and '0' and its number in the bags of "first" or "says".
  *   What no column says is acted out in syn_arrives() or ask_server().
  * To add an invariant: must(it holds, "section of SPEC.md: its words") in the
  *   call where it is seen, or in one of "rules", which compare what was told
- *   with what is so. Beside faults and stops it holds, too, or it asks
- *   is_undisturbed().
+ *   with what is so; what it remembers is in struct run, which begins as 0.
+ *   Beside faults and stops it holds, too, or it asks is_undisturbed(): a
+ *   world's own EPERM is no fault. See it fail: SANITIZE= SOURCE=broken.c
  *
  * Everywhere t is a target, i one of its addresses, s a name server, f a family
  * (0: A and IPv4, 1: AAAA and IPv6), n a descriptor and d what is behind it.
@@ -140,7 +142,7 @@ enum stream {                           /* its TCP */
 	X(targets, 45, TARGETS - 1)     /* and one */ \
 	X(crowd, 1, TARGETS_MAX - TARGETS)      /* and that many */ \
 	X(servers, 60, SERVERS)         /* 0: 127.0.0.1 */ \
-	X(domains, 25, DOMAINS)               /* of the search list */ \
+	X(domains, 25, DOMAINS)         /* of the search list */ \
 	X(ndots, 25, 4) X(use_vc, 3, 1) \
 	X(hosts_at, 5, 4000, CHANGE)    /* then /etc/hosts has names, */ \
 	X(resolv_at, 8, 4000, CHANGE)   /* and resolv.conf servers */ \
@@ -450,7 +452,7 @@ enum call { CALLS(NUMBER) CALLS_MAX };
 #define ERRORS(name, ...) { #name, { __VA_ARGS__ } },
 static const struct {
 	const char *name;
-	int errors[6];
+	int errors[8];
 } calls[CALLS_MAX] = { CALLS(ERRORS) };
 
 __attribute__((format(printf, 1, 2)))
