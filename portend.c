@@ -1645,8 +1645,9 @@ static void lookup_decide(struct target *t)
 	           (is_late && !is_once(t)))) {
 		l->verdict = smaller(l->verdict,
 			worst == NAME_SILENT ? best : worst);
+		int count = find_candidate(t, &domain);
 		lookup_end(t);
-		if (++l->candidate < find_candidate(t, &domain))
+		if (++l->candidate < count)
 			l->due = loop.now;
 		else
 			lookup_over(t, l->verdict);
