@@ -2100,7 +2100,7 @@ test_stable_of_sockets() {
 		0@200 | | -s .2 ./s occupied
 		1@200 | in use ./s | -s .2 ./s assert-free
 		1 | not free | -s .2 -t 0 ./s free
-		1 | not bound (Connection closed) | -s 2 -t 2.5 ./c occupied
+		1 | not bound (Connection closed) | -s 9 -t 0 ./c occupied
 		0 | | -s 5 ./c assert-free
 	EOF
 }
