@@ -74,7 +74,7 @@ enum {
 	ECHO_MAX = 255,             /* bytes of an argument in a message */
 	FRESH_MAX = 40,             /* new questions at once: see FRESH */
 	HOST_MAX = 253, LABEL_MAX = 63, /* RFC 1035, without a final dot */
-	KNOWN_MAX = 4 * ADDRESSES_MAX,  /* addresses that are remembered */
+	KNOWN_MAX = 4 * ADDRESSES_MAX,  /* then idle addresses are replaced */
 	LINES_MAX = 6,              /* of 1 s each: see line_renew() */
 	NDOTS_MAX = 15,             /* as resolv.conf(5) has it */
 	OPEN_MAX = 8192,            /* above all descriptors of ours */
@@ -290,7 +290,7 @@ static struct {                     /* the wait */
 	int64_t polled;             /* what is silent was so at this time */
 	int64_t wake;               /* when something is to be done next */
 	int64_t rest;               /* until when nothing is probed again */
-	int spared;                 /* probes of a target, by make_room() */
+	int spared;                 /* so many of a target, by make_room() */
 	int process;                /* of -p, a descriptor */
 	bool has_asked;             /* in this turn */
 	bool is_ended;              /* a target is: that ends the wait */
