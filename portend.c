@@ -1122,10 +1122,15 @@ static struct target *parse_url(struct target *t, const char *scheme)
 	const char *at = memrchr(start, '@',
 		strcspn(start, has_parameters ? "/?#;" : "/?#"));
 	start = at ? at + 1 : start;
-	const char *rest = start + strcspn(start, "?#;"), *next = start;
-	for (; (second = find_scheme(next)); next = strchr(second, ':') + 3)
-		bad_if(second < rest && second[-1] == ',',
+	const char *rest = start + strcspn(start, has_parameters ? "?#;" : "?#");
+	for (const char *next = start; (second = find_scheme(next));
+	     next = strchr(second, ':') + 3) {
+		const char *before = second;
+		while (isalnum((unsigned char)before[-1]) || before[-1] == ':')
+			before--;               /* jdbc: */
+		bad_if(second < rest && strchr(",; \t\n", before[-1]),
 			"one URL an argument");
+	}
 	return parse_list(t, start, start + strcspn(start, "/?#;"), scheme);
 }
 
@@ -1888,6 +1893,20 @@ static int check_local(const union endpoint *e, int answer)
 	return is_trouble(error) && answer != EAFNOSUPPORT ? error : answer;
 }
 
+/* True if there is a route, whatever the source: with IP_FREEBIND, which serves
+ * IPv6, too, that is the address itself, which nobody has to have. */
+static bool has_route(const union endpoint *e)
+{
+	union endpoint source = *e;
+	int fd = open_socket(e->family, SOCK_DGRAM);
+	source.in.sin_port = 0;
+	if (fd)
+		set_option(fd, IPPROTO_IP, IP_FREEBIND, 1);
+	bool has = fd && !bind_socket(fd, &source) && !connect_socket(fd, e);
+	close_socket(&fd);
+	return has;
+}
+
 static int connect_answer(const union endpoint *e, int error)
 {
 	union endpoint source = *e;
@@ -1898,6 +1917,8 @@ static int connect_answer(const union endpoint *e, int error)
 		return ENETUNREACH;
 	if (error == EACCES && !is_unix)    /* prohibited here, or by ICMPv6 */
 		return find_source(&source) ? error : EHOSTUNREACH;
+	if (error == EADDRNOTAVAIL && has_route(e))
+		return error;           /* tentative, or no port is left */
 	return check_family(e->family, error);
 }
 
@@ -2004,6 +2025,18 @@ static bool await_confirmation(struct address *a, int answer)
 	return true;
 }
 
+/* True for a probe from a link-local address to one that is none: routers send
+ * it no farther, and the address that should be its source is tentative. */
+static bool is_stranded(const struct address *a)
+{
+	union endpoint self;
+	socklen_t size = sizeof self;
+	return a->fd && a->endpoint.family == AF_INET6 &&
+	       getsockname(a->fd, &self.any, &size) == 0 &&
+	       IN6_IS_ADDR_LINKLOCAL(&self.in6.sin6_addr) &&
+	       !IN6_IS_ADDR_LINKLOCAL(&a->endpoint.in6.sin6_addr);
+}
+
 /* With -s, STILL_OPEN is no news where the last answer was ACCEPTED, or was
  * DROPPED and the new connection is younger than LOST. */
 static void settle(struct target *t, struct address *a, int answer)
@@ -2015,6 +2048,9 @@ static void settle(struct target *t, struct address *a, int answer)
 		a->until = clock_now() + options.stable;
 		answer = STILL_OPEN;
 	}
+	enum meaning meaning = meaning_of(answer);
+	if ((meaning == SILENT || meaning == UNREACHABLE) && is_stranded(a))
+		answer = EADDRNOTAVAIL;
 	bool is_old_news = a->answer == ACCEPTED || (a->answer == DROPPED &&
 		loop.now < a->until - options.stable + LOST);
 	if (answer == NO_ANSWER || (answer == STILL_OPEN && is_old_news))
@@ -2581,6 +2617,9 @@ static void watch_process(void)
 	int fd = 0;
 	if (options.pid)
 		fd = syscall(SYS_pidfd_open, (int)options.pid, 0);
+	/* With Linux 6.1 EINVAL is a leader of a group that it has left, too. */
+	if (fd < 0 && errno == EINVAL)
+		kill(options.pid, 0);   /* ESRCH, if there is no such process */
 	if (fd >= OPEN_MAX || (fd < 0 && errno != ESRCH))
 		die(EXIT_NOT_REACHED, "-p", fd < 0 ? errno : EMFILE);
 	if (options.timeout == 0)
