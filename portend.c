@@ -737,20 +737,17 @@ static void watch(int fd, short events)
 		polls[fd] = (struct pollfd){ .fd = fd, .events = events };
 }
 
-/* A second's sockets to name servers: of server i, for A and for AAAA. */
-static struct line {
-	int64_t opened;
-	int fds[2 * SERVERS_MAX];   /* at 2 * i + f */
-} lines[LINES_MAX];
-static int current_line;
+/* Each second's sockets to name servers, the newest first: of server i, for A
+ * and for AAAA, at 2 * i + f. */
+static int lines[LINES_MAX][2 * SERVERS_MAX];
 
 /* True if it had sockets. */
-static bool line_close(struct line *line)
+static bool line_close(int *line)
 {
 	bool had = false;
 	for (int k = 0; k < 2 * SERVERS_MAX; k++) {
-		had |= line->fds[k] != 0;
-		close_socket(&line->fds[k]);
+		had |= line[k] != 0;
+		close_socket(&line[k]);
 	}
 	return had;
 }
@@ -791,8 +788,8 @@ static bool make_room(void)
 {
 	if (errno != EMFILE)
 		return false;
-	for (int n = 1; n < LINES_MAX; n++)
-		if (line_close(&lines[(current_line + n) % LINES_MAX]))
+	for (int n = LINES_MAX - 1; n > 0; n--)
+		if (line_close(lines[n]))
 			return true;
 	struct address *youngest = NULL;
 	int most = count_most();
@@ -1455,7 +1452,7 @@ static void question_send(struct target *t, int f)
 	unsigned char query[QUERY_MAX];
 	size_t size = make_query(t, f, query);
 	for (int i = 0; i < configuration.servers; i++) {
-		int *fd = &lines[current_line].fds[2 * i + f];
+		int *fd = &lines[0][2 * i + f];
 		int before = q->said[i], said = NAME_ASKED;
 		if (before > NAME_SILENT || best_said(q) >= NAME_EXCESS)
 			continue;
@@ -1486,13 +1483,13 @@ static void question_send(struct target *t, int f)
 static int line_renew(void)
 {
 	static uint32_t fingerprint;
-	if (configuration.servers &&
-	    loop.now < lines[current_line].opened + SECOND)
+	static int64_t opened;
+	if (configuration.servers && loop.now < opened + SECOND)
 		return 0;
 	int error = read_configuration();
 	if (error || file.fingerprint != fingerprint) {
 		for (int n = 0; n < LINES_MAX; n++)
-			line_close(&lines[n]);
+			line_close(lines[n]);
 		for (struct target *t = targets; t < targets_end; t++) {
 			if (t->lookup.is_under_way)
 				t->lookup.due = loop.now;
@@ -1504,9 +1501,10 @@ static int line_renew(void)
 	fingerprint = file.fingerprint;
 	if (error)
 		return error;
-	current_line = (current_line + 1) % LINES_MAX;
-	line_close(&lines[current_line]);
-	lines[current_line].opened = loop.now;
+	line_close(lines[LINES_MAX - 1]);
+	memmove(lines + 1, lines, sizeof lines - sizeof *lines);
+	memset(lines, 0, sizeof *lines);
+	opened = loop.now;
 	return 0;
 }
 
@@ -2565,8 +2563,8 @@ static void hear_servers(void)
 {
 	for (int n = 0; n < LINES_MAX; n++)
 		for (int k = 0; k < 2 * configuration.servers; k++)
-			if (polls[lines[n].fds[k]].revents)
-				hear_socket(k % 2, k / 2, &lines[n].fds[k]);
+			if (polls[lines[n][k]].revents)
+				hear_socket(k % 2, k / 2, &lines[n][k]);
 	for (struct stream *s = streams; s; s = s->next) {
 		if (polls[s->fd].revents)
 			stream_go_on(s);
