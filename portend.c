@@ -1617,6 +1617,7 @@ static void lookup_over(struct target *t, int answer)
 		l->answer = answer;
 	if (is_once(t))
 		l->due = NEVER;
+	judge(t);
 }
 
 /* The first candidate with an address is the name. Silence of all, and trouble
@@ -1661,7 +1662,6 @@ static void lookup_decide(struct target *t)
 	           meaning_of(l->answer) == PENDING)) {
 		l->answer = NAME_SILENT;        /* it is asked on */
 	}
-	judge(t);
 }
 
 /* What a server says stays said. The first answer, of either family, limits the
@@ -2425,7 +2425,6 @@ static void ask_name(struct target *t)
 		l->due = loop.now + SECOND;
 		lookup_decide(t);
 	}
-	judge(t);
 }
 
 /* What is silent until this time is to be judged then; it has been judged at a
