@@ -286,13 +286,12 @@ static struct {                     /* the wait */
 	int64_t deadline;           /* when TIME is up, then the last check */
 	int64_t end;                /* of that; NEVER before it */
 	int64_t now;                /* the clock when it was last read */
-	int64_t turn;               /* when this turn of asking began */
+	int64_t turn;               /* when it began to probe; 0: not yet */
 	int64_t polled;             /* what is silent was so at this time */
 	int64_t wake;               /* when something is to be done next */
 	int64_t rest;               /* until when nothing is probed again */
 	int spared;                 /* so many of a target, by make_room() */
 	int process;                /* of -p, a descriptor */
-	bool has_asked;             /* in this turn */
 	bool is_ended;              /* a target is: that ends the wait */
 	bool has_process_ended;     /* and so TIME is up */
 } loop;
@@ -2385,11 +2384,11 @@ static bool ask_target(struct target *t)
 	struct address *a;
 	while (t->outcome == WAITING && (a = find_due(t))) {
 		loop.now = clock_now();
+		loop.turn = loop.turn ? loop.turn : loop.now;
 		if (loop.now - loop.turn >= TURN) {
 			wake_at(loop.now);
 			return false;
 		}
-		loop.has_asked = true;
 		if (t->state == FIND)
 			ask_port(t);
 		else if (!ask_address(t, a))
@@ -2494,12 +2493,12 @@ static void ask_targets(void)
 {
 	static size_t next;
 	size_t count = targets_end - targets, n = 0;
-	loop.turn = loop.now = clock_now();
-	loop.has_asked = false;
+	loop.now = clock_now();
+	loop.turn = 0;
 	while (n++ < count && !loop.is_ended && ask_target(&targets[next]))
 		next = (next + 1) % count;
 	int64_t now = clock_now(), rest = 10 * (now - loop.turn);
-	if (loop.has_asked)
+	if (loop.turn)
 		loop.rest = larger(loop.rest, now + smaller(rest, SECOND));
 }
 
