@@ -126,7 +126,7 @@ enum {
 	/* What a server has said of a question, by worth: the last of these
 	 * counts. Up to NAME_SILENT, as with an errno, it has said nothing. */
 	NAME_ASKED,
-	NAME_SILENT,                /* it cannot be reached */
+	NAME_SILENT,                /* it cannot be reached, or refuses */
 	NAME_FAILED, NAME_UNKNOWN,
 	NAME_FITTING,               /* truncated: TCP is asked for the rest */
 	NAME_FITTED,                /* and TCP does not say: that is all */
@@ -1283,7 +1283,6 @@ static int read_configuration(void)
 
 static struct target *owners[1 << 16];  /* of the questions under way, by ID */
 static bool is_slow[2][SERVERS_MAX];    /* asked, but not waited for */
-static int64_t refused[2][SERVERS_MAX]; /* when a packet was, by ICMP */
 
 static struct stream {              /* TCP to a name server */
 	struct stream *next;
@@ -1584,8 +1583,6 @@ static int question_answer(const struct target *t, int f)
 		return best;
 	for (int i = 0; i < configuration.servers; i++) {
 		int said = q->said[i];
-		if (said == NAME_ASKED && refused[f][i] >= l->due - SECOND)
-			said = NAME_SILENT;
 		bool is_awaited = is_heard ? said <= NAME_ASKED &&
 			!is_slow[f][i] : said == NAME_ASKED;
 		if (said == NAME_FITTING || (is_awaited && loop.polled < end))
@@ -2542,8 +2539,16 @@ static void nap(void)
 	loop.wake = NEVER;
 }
 
-/* Takes what has come, until that closes the socket. ICMP says that nobody is
- * at the name server's port (udp(7)), not which packet it is about. */
+/* ICMP says that nobody is at the name server's port (udp(7)), not which packet
+ * it is about: whatever was asked there is not answered. */
+static void take_refusal(int f, int i)
+{
+	for (struct target *t = targets; t < targets_end; t++)
+		if (t->lookup.questions[f].said[i] == NAME_ASKED)
+			t->lookup.questions[f].said[i] = NAME_SILENT;
+}
+
+/* Takes what has come, until that closes the socket. */
 static void hear_socket(int f, int i, const int *fd)
 {
 	for (int n = 0; n < PACKETS_MAX && *fd; n++) {
@@ -2551,7 +2556,7 @@ static void hear_socket(int f, int i, const int *fd)
 		if (size >= 0)
 			take_reply(f, i, packet, size, false);
 		else if (errno == EACCES || !is_trouble(errno))
-			refused[f][i] = loop.now;
+			take_refusal(f, i);
 		else if (errno != EINTR)        /* EAGAIN, too */
 			return;
 	}
