@@ -781,8 +781,7 @@ static int count_most(void)
 
 /* After a call that was to make a descriptor: true if it may work now, since
  * the oldest line is gone or, of the targets with the most probes, and more
- * than are spared, the youngest, which is begun anew after a pause like that of
- * next_due(). */
+ * than are spared, the youngest, which is begun anew later. */
 static bool make_room(void)
 {
 	if (errno != EMFILE)
@@ -800,7 +799,7 @@ static bool make_room(void)
 			    (!youngest || a->begun >= youngest->begun))
 				youngest = a;
 	close_probe(youngest);
-	youngest->due = loop.now + smaller((loop.now - loop.start) / 100, NAP);
+	youngest->due = loop.now + NAP;
 	return true;
 }
 
@@ -1999,9 +1998,9 @@ static int64_t next_due(const struct target *t)
 	return is_once(t) ? NEVER : now + larger(MS, smaller(pause, NAP));
 }
 
-/* For free, an address that has accepted is gone only if it is silent or
- * unreachable twice, 1 s apart: a route may have been away, or packets lost.
- * True for the first of the two, which is not believed yet. */
+/* For free (else the wait is over) an address that has accepted is gone only if
+ * it is silent or unreachable twice, 1 s apart: a route may have been away, or
+ * packets lost. True for the first of the two, which is not believed yet. */
 static bool await_confirmation(struct address *a, int answer)
 {
 	enum meaning meaning = meaning_of(answer);
@@ -2055,7 +2054,7 @@ static void settle(struct target *t, struct address *a, int answer)
 		a->due = larger(a->due, a->begun + NAP);
 	if (t->state != OCCUPIED)
 		answer = check_local(&a->endpoint, answer);
-	if (t->state == FREE && !is_once(t) && await_confirmation(a, answer))
+	if (await_confirmation(a, answer))
 		return;
 	a->answer = answer;
 	judge(t);
