@@ -142,7 +142,7 @@ static const struct answer {
 	const char *text;
 } answers[] = {
 	{ ACCEPTED, ACCEPTING, "Connection accepted" },
-	{ NAME_KNOWN, RESOLVED, "" },
+	{ NAME_KNOWN, RESOLVED, "" }, { NAME_FITTED, RESOLVED, "" },
 	{ NO_ANSWER, PENDING, "No answer" },
 	{ ECONNREFUSED, REFUSING, "Connection refused" },
 	{ STILL_OPEN, PENDING, "Connection accepted" },
@@ -1592,9 +1592,7 @@ static int question_answer(const struct target *t, int f)
 		if (said < NAME_ASKED)
 			answer = said;
 	}
-	if (answer == NAME_FITTED)
-		return q->has_fitted ? NAME_KNOWN : NAME_FAILED;
-	return answer;
+	return answer == NAME_FITTED && !q->has_fitted ? NAME_FAILED : answer;
 }
 
 /* The look-up is over, and begins anew with the first candidate. What is known
