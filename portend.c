@@ -770,34 +770,31 @@ static int count_probes(const struct target *t)
 	return count;
 }
 
-/* Those of the target that has the most. */
-static int count_most(void)
-{
-	int most = 0;
-	for (struct target *t = targets; t < targets_end; t++)
-		most = larger(most, count_probes(t));
-	return most;
-}
-
 /* After a call that was to make a descriptor: true if it may work now, since
  * the oldest line is gone or, of the targets with the most probes, and more
- * than are spared, the youngest, which is begun anew later. */
+ * than are spared, the youngest, which is begun anew later. Else errno is
+ * LACKING while there are probes. */
 static bool make_room(void)
 {
+	struct address *youngest = NULL;
+	int most = loop.spared;
 	if (errno != EMFILE)
 		return false;
 	for (int n = LINES_MAX - 1; n > 0; n--)
 		if (line_close(lines[n]))
 			return true;
-	struct address *youngest = NULL;
-	int most = count_most();
-	if (most <= loop.spared)
-		return false;
-	for (struct target *t = targets; t < targets_end; t++)
+	for (struct target *t = targets; t < targets_end; t++) {
+		int count = count_probes(t);
+		errno = count > 0 ? LACKING : errno;
 		for (struct address *a = t->addresses; a; a = a->next)
-			if (a->fd && count_probes(t) == most &&
-			    (!youngest || a->begun >= youngest->begun))
+			if (a->fd && (count > most || (count == most &&
+			    youngest && a->begun >= youngest->begun))) {
 				youngest = a;
+				most = count;
+			}
+	}
+	if (!youngest)
+		return false;
 	close_probe(youngest);
 	youngest->due = loop.now + NAP;
 	return true;
@@ -2336,10 +2333,9 @@ static bool ask_address(struct target *t, struct address *a)
 	loop.spared = count_probes(t) + 1;
 	int answer = probe_begin(a);
 	loop.spared = 0;
-	bool is_lacking = answer == EMFILE && count_most() > 0;
 	if (!a->begun)
-		a->answer = is_lacking ? LACKING : NO_ANSWER;
-	if (is_lacking) {
+		a->answer = answer == LACKING ? LACKING : NO_ANSWER;
+	if (answer == LACKING) {
 		wake_at(loop.now + NAP);
 		return false;
 	}
