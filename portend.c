@@ -2094,8 +2094,8 @@ static bool is_taken(const struct target *t, int port)
 	return false;
 }
 
-/* Returns the port of the first one bound, or 0. The strongest answer is BOUND
- * if all are bound whose family is supported. */
+/* Returns the strongest answer: BOUND if all are bound whose family is
+ * supported. Then their port is found. */
 static int bind_all(struct target *t, int port)
 {
 	bool may_share = port && !given['r'] && !is_taken(t, port);
@@ -2113,34 +2113,32 @@ static int bind_all(struct target *t, int port)
 		if (a->answer == BOUND && !is_single && is_taken(t, bound))
 			a->answer = EADDRINUSE;
 		if (a->answer != BOUND && a->answer != EAFNOSUPPORT)
-			return bound;
+			return a->answer;
 	}
 	if (!bound)
 		strongest(t)->answer = EADDRNOTAVAIL;
-	return bound;
+	t->found = bound;
+	return strongest(t)->answer;
 }
 
 /* The first sockets of tries are kept: the kernel would pick the same again. */
 static void find_port(struct target *t)
 {
-	int picks[PICKS_MAX], picked = 0, port = t->low, bound, answer;
+	int picks[PICKS_MAX], picked = 0, port = t->low, answer;
 	struct address *first = t->addresses;
 	while (!first->is_listed)
 		first = first->next;
 	do {
-		bound = bind_all(t, port);
-		answer = strongest(t)->answer;
-		if (answer == BOUND) {
-			t->found = bound;
+		answer = bind_all(t, port);
+		if (answer == BOUND)
 			break;
-		}
 		if (t->low == 0) {
 			picks[picked++] = first->fd;
 			first->fd = 0;
 		}
 		close_addresses(t);
 	} while ((answer == EADDRINUSE || answer == EACCES) &&
-	         (t->low ? port++ < t->high : bound && picked < PICKS_MAX) &&
+	         (t->low ? port++ < t->high : picked < PICKS_MAX) &&
 	         clock_now() - GRACE < loop.deadline);
 	while (picked > 0)
 		close_socket(&picks[--picked]);
