@@ -2222,8 +2222,8 @@ static void tell(bool all)
 		const struct answer *news = explain(target_answer(t));
 		const char *text = is_reached ? states[t->state].reached
 			: news->text;
-		if (text == t->told || (is_reached && t->state == FIND) ||
-		    (!is_reached && news->meaning == PENDING))
+		bool is_news = is_reached || news->meaning != PENDING;
+		if (!*text || text == t->told || !is_news)
 			continue;
 		if (!all && poll(&to, 1, 0) <= 0)
 			return;
@@ -2322,7 +2322,8 @@ static int64_t lookup_due(const struct target *t)
 {
 	int64_t due = t->lookup.due;
 	bool is_late = due > 0 && larger(due, loop.now) >= loop.deadline;
-	return t->host_size && !is_late ? due : NEVER;
+	bool is_wanted = t->host_size && t->outcome == WAITING;
+	return is_wanted && !is_late ? due : NEVER;
 }
 
 /* False if that must wait until another probe has ended. */
@@ -2445,17 +2446,15 @@ static void ask_names(void)
 			loop.now < t->lookup.due - SECOND + FRESH;
 	for (size_t n = 0; n < count; n++) {
 		struct target *t = &targets[(first + n) % count];
-		while (t->outcome == WAITING && loop.now >= lookup_due(t) &&
-		       fresh < FRESH_MAX) {
+		while (loop.now >= lookup_due(t) && fresh < FRESH_MAX) {
 			if (!is_read)
 				read_hosts();
 			is_read = true;
 			ask_name(t);
 			fresh += t->lookup.is_under_way;
 		}
-		if (t->outcome == WAITING)
-			wake_at(larger(lookup_due(t), fresh < FRESH_MAX
-				? 0 : loop.now + TURN));
+		wake_at(larger(lookup_due(t), fresh < FRESH_MAX ? 0
+			: loop.now + TURN));
 		foresee_lookup(&t->lookup);
 	}
 	for (struct stream *s = streams; s; s = s->next)
