@@ -228,11 +228,10 @@ struct address {                    /* to be connected to, or bound */
 	int64_t begun;              /* the last probe; 0: none so far */
 	int64_t until;              /* then it is silent, or -s has its TIME */
 	int64_t confirm;            /* one begun then tells that it is gone */
-	int64_t gone;               /* when it was listed no more */
+	int64_t gone;               /* when its name lost it; 0: listed */
 	int fd;                     /* probe under way, or port held */
 	int answer;                 /* of the last probe */
 	bool is_open;               /* with -s: it has been accepted */
-	bool is_listed;             /* in the last answer for the name */
 	bool is_ipv6_answer;        /* that was one for AAAA */
 	union endpoint endpoint;
 };
@@ -678,16 +677,16 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 		/* The port is not compared: find changes it. */
 		e.in.sin_port = a->endpoint.in.sin_port;
 		if (memcmp(&a->endpoint, &e, size_of(&e)) == 0) {
-			bool is_back = !a->is_listed && a->gone < loop.now;
+			bool is_back = a->gone && a->gone < loop.now;
 			bool is_old = a->begun + 60LL * SECOND < loop.now;
 			if (is_back && (a->answer != ETIMEDOUT || is_old)) {
 				a->answer = NO_ANSWER;
 				a->due = 0;
 			}
-			a->is_listed = true;
+			a->gone = 0;
 			return a;
 		}
-		if (!a->is_listed && !a->fd)
+		if (a->gone && !a->fd)
 			idle = a;
 	}
 	e.in.sin_port = htons(t->low);
@@ -696,7 +695,7 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 		a = *link = allocate(sizeof *a);
 	if (a)
 		*a = (struct address){ .next = a->next, .answer = NO_ANSWER,
-			.is_listed = true, .endpoint = e };
+			.endpoint = e };
 	return a;
 }
 
@@ -1158,10 +1157,8 @@ static struct {                     /* addresses that an answer has */
 static void unlist(struct target *t, int f)
 {
 	for (struct address *a = t->addresses; a; a = a->next)
-		if (a->is_listed && (f == BOTH || a->is_ipv6_answer == f)) {
-			a->is_listed = false;
+		if (!a->gone && (f == BOTH || a->is_ipv6_answer == f))
 			a->gone = loop.now;
-		}
 }
 
 /* Returns the answer that they came with, or why these are not all. */
@@ -1511,7 +1508,7 @@ static struct address *strongest(const struct target *t)
 	struct address *best = NULL;
 	for (struct address *a = t->addresses; a; a = a->next) {
 		bool is_reached = t->state == OCCUPIED && a->answer == ACCEPTED;
-		if ((a->is_listed || is_reached) &&
+		if ((!a->gone || is_reached) &&
 		    (!best || meaning_of(a->answer) > meaning_of(best->answer)))
 			best = a;
 	}
@@ -2104,7 +2101,7 @@ static int bind_all(struct target *t, int port)
 	for (struct address *a = t->addresses; a; a = a->next)
 		a->answer = EAFNOSUPPORT;
 	for (struct address *a = t->addresses; a; a = a->next) {
-		if (!a->is_listed)
+		if (a->gone)
 			continue;
 		a->answer = bind_address(a, bound ? bound : port, *t->host,
 			may_share);
@@ -2126,7 +2123,7 @@ static void find_port(struct target *t)
 {
 	int picks[PICKS_MAX], picked = 0, port = t->low, answer;
 	struct address *first = t->addresses;
-	while (!first->is_listed)
+	while (first->gone)
 		first = first->next;
 	do {
 		answer = bind_all(t, port);
@@ -2307,7 +2304,7 @@ static void wake_at(int64_t time)
  * most. */
 static int64_t address_due(const struct target *t, const struct address *a)
 {
-	if (!a->is_listed || a->due == NEVER || a->fd ||
+	if (a->gone || a->due == NEVER || a->fd ||
 	    (t->state == FIND && name_answer(t) != NAME_KNOWN))
 		return NEVER;
 	bool is_again = a->begun && !is_once(t);
@@ -2470,7 +2467,7 @@ static void begin_last_check(void)
 	for (struct target *t = targets; t < targets_end; t++)
 		for (struct address *a = t->addresses; a; a = a->next)
 			if (t->state == OCCUPIED && !options.stable &&
-			    a->is_listed && a->begun + LOST < loop.now)
+			    !a->gone && a->begun + LOST < loop.now)
 				close_probe(a);
 }
 
