@@ -258,7 +258,7 @@ struct target {
 	enum state state;
 	enum outcome outcome;
 	int low, high;              /* ports; equal but for find LOW-HIGH */
-	int found;                  /* port that find holds; 0: none */
+	int port;                   /* that find holds; 0: none */
 	const char *told;           /* by the last line of -v */
 	int64_t judged_at;          /* when the outcome was decided */
 	const char *given;          /* the argument; of a URL HOST:PORT */
@@ -1535,7 +1535,7 @@ static void close_addresses(struct target *t)
 static void close_target(struct target *t)
 {
 	lookup_end(t);
-	if (!t->found)
+	if (!t->port)
 		close_addresses(t);
 }
 
@@ -1547,7 +1547,7 @@ static void judge(struct target *t)
 	if (t->outcome != WAITING)
 		return;
 	if (meaning & states[t->state].reached_by &&
-	    (t->state != FIND || t->found))
+	    (t->state != FIND || t->port))
 		t->outcome = REACHED;
 	else if (is_end || (is_once(t) && meaning != 1 << PENDING))
 		t->outcome = FAILED;
@@ -2084,7 +2084,7 @@ static int bind_address(struct address *a, int port, bool has_host,
 static bool is_taken(const struct target *t, int port)
 {
 	for (struct target *other = targets; other < targets_end; other++)
-		if (other != t && (other->found == port ||
+		if (other != t && (other->port == port ||
 		    ((t->low < t->high || !t->low) &&
 		     other->low == port && other->high == port)))
 			return true;
@@ -2114,7 +2114,7 @@ static int bind_all(struct target *t, int port)
 	}
 	if (!bound)
 		strongest(t)->answer = EADDRNOTAVAIL;
-	t->found = bound;
+	t->port = bound;
 	return strongest(t)->answer;
 }
 
@@ -2189,12 +2189,12 @@ static int hand_over(void)
 	static char text[OPEN_MAX * sizeof "65535\n"];
 	char *end = text;
 	for (struct target *t = targets; t < targets_end; t++) {
-		end = stpcpy(append_number(end, t->found, 10, 1), "\n");
+		end = stpcpy(append_number(end, t->port, 10, 1), "\n");
 		for (struct address *a = t->addresses; a; a = a->next) {
 			int error = given['r'] && a->fd ? reserve(t, a) : 0;
 			if (error && !given['q'])
 				say("Port # cannot be reserved on &. (&)\n",
-					t->found, address_text(&a->endpoint),
+					t->port, address_text(&a->endpoint),
 					explain(error)->text);
 			if (error)
 				return EXIT_NOT_REACHED;
