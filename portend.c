@@ -228,6 +228,7 @@ struct address {                    /* to be connected to, or bound */
 	int64_t begun;              /* the last probe; 0: none so far */
 	int64_t until;              /* then it is silent, or -s has its TIME */
 	int64_t confirm;            /* one begun then tells that it is gone */
+	int64_t listed;             /* when it was in an answer */
 	int64_t gone;               /* when its name lost it; 0: listed */
 	int fd;                     /* probe under way, or port held */
 	int answer;                 /* of the last probe */
@@ -239,6 +240,7 @@ struct address {                    /* to be connected to, or bound */
 struct question {                   /* for the addresses of a family */
 	unsigned id;
 	int said[SERVERS_MAX];      /* by each name server; 0: not asked */
+	struct stream *streams[SERVERS_MAX];    /* the last one to each */
 	bool has_fitted;            /* a truncated answer had addresses */
 	int64_t until;              /* then a denial counts; 0: none so far */
 };
@@ -249,6 +251,7 @@ struct lookup {
 	int candidate;              /* of the search list */
 	int verdict;                /* of the candidates so far */
 	bool is_in_hosts;
+	int64_t begun;              /* when this candidate was first asked */
 	int64_t due;                /* when to ask; under way: asked + 1 s */
 	int64_t until;              /* then the silence of a family counts */
 	struct question questions[2];
@@ -683,6 +686,7 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 				a->answer = NO_ANSWER;
 				a->due = 0;
 			}
+			a->listed = loop.now;
 			a->gone = 0;
 			return a;
 		}
@@ -694,8 +698,8 @@ static struct address *add_address(struct target *t, const union endpoint *from)
 	if (!a)
 		a = *link = allocate(sizeof *a);
 	if (a)
-		*a = (struct address){ .next = a->next, .answer = NO_ANSWER,
-			.endpoint = e };
+		*a = (struct address){ .next = a->next, .listed = loop.now,
+			.answer = NO_ANSWER, .endpoint = e };
 	return a;
 }
 
@@ -750,6 +754,36 @@ static bool line_close(int *line)
 	return had;
 }
 
+static struct stream {              /* TCP to a name server */
+	struct stream *next;
+	struct target *target;      /* that asks, for family f, server i */
+	int f, i;
+	unsigned id;                /* of the question */
+	int fd;
+	bool is_sent;
+	int64_t begun, until;
+	size_t size;                /* of what has come of the reply */
+	unsigned char reply[STREAM_MAX];
+} *streams, *spare_streams;         /* the newest first; without a socket */
+static struct target *owners[1 << 16];  /* of the questions under way, by ID */
+
+/* Closes the oldest, for another stream or a probe only after 1 s: that server
+ * could not be asked. False if there is none. */
+static bool drop_stream(void)
+{
+	struct stream *oldest = NULL;
+	for (struct stream *s = streams; s; s = s->next)
+		if (s->fd && (!loop.spared || s->begun + SECOND < loop.now))
+			oldest = s;
+	if (!oldest)
+		return false;
+	close_socket(&oldest->fd);
+	struct target *t = oldest->target;
+	if (owners[oldest->id] == t)
+		t->lookup.questions[oldest->f].said[oldest->i] = EMFILE;
+	return true;
+}
+
 /* What -s has opened is read first, or close(2) would reset it. */
 static void close_probe(struct address *a)
 {
@@ -770,9 +804,9 @@ static int count_probes(const struct target *t)
 }
 
 /* After a call that was to make a descriptor: true if it may work now, since
- * the oldest line is gone or, of the targets with the most probes, and more
- * than are spared, the youngest, which is begun anew later. Else errno is
- * LACKING while there are probes. */
+ * the oldest line is gone, or an old stream or, of the targets with the most
+ * probes, and more than are spared, the youngest, which is begun anew later.
+ * Else errno is LACKING while there are probes. */
 static bool make_room(void)
 {
 	struct address *youngest = NULL;
@@ -782,6 +816,8 @@ static bool make_room(void)
 	for (int n = LINES_MAX - 1; n > 0; n--)
 		if (line_close(lines[n]))
 			return true;
+	if (drop_stream())
+		return true;
 	for (struct target *t = targets; t < targets_end; t++) {
 		int count = count_probes(t);
 		errno = count > 0 ? LACKING : errno;
@@ -1153,11 +1189,13 @@ static struct {                     /* addresses that an answer has */
 	union endpoint list[ADDRESSES_MAX];
 } found;
 
-/* Those of family f, or of both, stay known and probed, but count no more. */
-static void unlist(struct target *t, int f)
+/* Those of family f, or of both, that were listed before this time stay known
+ * and probed, but count no more. */
+static void unlist(struct target *t, int f, int64_t before)
 {
 	for (struct address *a = t->addresses; a; a = a->next)
-		if (!a->gone && (f == BOTH || a->is_ipv6_answer == f))
+		if (!a->gone && a->listed < before &&
+		    (f == BOTH || a->is_ipv6_answer == f))
 			a->gone = loop.now;
 }
 
@@ -1194,8 +1232,10 @@ static void read_hosts_line(void)
 			    strncasecmp(t->host, file.word, file.length) != 0 ||
 			    !parse_ip(text, &e, NULL))
 				continue;
-			if (!t->lookup.is_in_hosts)
-				unlist(t, BOTH);
+			if (!t->lookup.is_in_hosts) {
+				unlist(t, BOTH, NEVER);
+				t->lookup.answer = NAME_ASKED;
+			}
 			t->lookup.is_in_hosts = true;
 			if (!add_address(t, &e))
 				file.error = ENOMEM;
@@ -1274,19 +1314,7 @@ static int read_configuration(void)
 
 /* Names: questions to the servers (RFC 1035) */
 
-static struct target *owners[1 << 16];  /* of the questions under way, by ID */
 static bool is_slow[2][SERVERS_MAX];    /* asked, but not waited for */
-
-static struct stream {              /* TCP to a name server */
-	struct stream *next;
-	struct target *target;      /* that asks, for family f, server i */
-	int f, i;
-	int fd;
-	bool is_sent;
-	int64_t until;
-	size_t size;                /* of what has come of the reply */
-	unsigned char reply[STREAM_MAX];
-} *streams;
 
 /* Ends its questions; what they have found out stays in the answer. */
 static void lookup_end(struct target *t)
@@ -1296,9 +1324,6 @@ static void lookup_end(struct target *t)
 		return;
 	l->is_under_way = false;
 	owners[l->questions[0].id] = owners[l->questions[1].id] = NULL;
-	for (struct stream *s = streams; s; s = s->next)
-		if (s->target == t)
-			close_socket(&s->fd);
 }
 
 static int name_answer(const struct target *t)
@@ -1367,6 +1392,7 @@ static void lookup_begin(struct target *t)
 	owners[q[0].id] = owners[q[1].id] = t;
 	if (l->candidate == 0)
 		l->verdict = NAME_UNKNOWN;
+	l->begun = loop.now;
 	l->is_under_way = true;
 }
 
@@ -1376,6 +1402,8 @@ static int unheard_answer(int error, int awaited)
 	bool is_fitting = awaited == NAME_FITTING;
 	if (error == ENETDOWN)          /* says nothing of the server */
 		return UNSENT;
+	if (error == LACKING)           /* as a probe has it */
+		return EMFILE;
 	/* UDP has just got there: no port is left. */
 	if (is_trouble(error) || (is_fitting && error == EADDRNOTAVAIL))
 		return error;
@@ -1400,22 +1428,35 @@ static int connect_server(int *fd, int i, int type, int awaited)
  * what that says of the question. */
 static int stream_start(struct target *t, int f, int i, int awaited)
 {
-	struct stream **link = &streams, *s;
-	while ((s = *link) && s->fd)
-		link = &s->next;
-	if (!s)
-		s = *link = allocate(sizeof *s);
+	struct question *q = &t->lookup.questions[f];
+	struct stream *s = spare_streams;
+	s = s ? s : allocate(sizeof *s);
 	if (!s)
 		return ENOMEM;
+	if (s == spare_streams)
+		spare_streams = s->next;
+	s->next = streams;
+	streams = q->streams[i] = s;
 	s->target = t;
 	s->f = f;
 	s->i = i;
+	s->id = q->id;
 	s->is_sent = false;
 	s->size = 0;
+	loop.spared = 1;
 	int answer = connect_server(&s->fd, i, SOCK_STREAM, awaited);
-	s->until = clock_now() +
+	loop.spared = 0;
+	s->begun = clock_now();
+	s->until = s->begun +
 		(awaited == NAME_FITTING ? (int64_t)SECOND : PATIENCE);
 	return answer;
+}
+
+/* True while a server has the question, by TCP. */
+static bool is_asked(const struct question *q, int i)
+{
+	const struct stream *s = q->streams[i];
+	return s && s->fd && s->is_sent && s->id == q->id && s->i == i;
 }
 
 /* The best that servers have said of a question, NAME_SILENT at least. */
@@ -1427,10 +1468,13 @@ static int best_said(const struct question *q)
 	return best;
 }
 
-static bool was_heard(const struct lookup *l)
+/* The families about which a server has said something; AAAA that is not asked
+ * for is one. */
+static int count_heard(const struct lookup *l)
 {
-	return best_said(&l->questions[0]) > NAME_SILENT ||
-	       best_said(&l->questions[1]) > NAME_SILENT;
+	bool ipv4 = best_said(&l->questions[0]) > NAME_SILENT;
+	return ipv4 + (configuration.is_ipv4_only ? ipv4
+		: best_said(&l->questions[1]) > NAME_SILENT);
 }
 
 /* Asks the servers that are not heard yet; what they have said stays said. One
@@ -1450,7 +1494,8 @@ static void question_send(struct target *t, int f)
 		if (size == 0)
 			said = NAME_UNKNOWN;
 		else if (configuration.is_tcp_only)
-			said = stream_start(t, f, i, NAME_ASKED);
+			said = is_asked(q, i) ? before
+				: stream_start(t, f, i, NAME_ASKED);
 		else if (!*fd)
 			said = connect_server(fd, i, SOCK_DGRAM, NAME_ASKED);
 		/* An error may be that of the packet before: two tries. */
@@ -1598,7 +1643,7 @@ static void lookup_over(struct target *t, int answer)
 	lookup_end(t);
 	l->candidate = 0;
 	if (answer == NAME_UNKNOWN)
-		unlist(t, BOTH);
+		unlist(t, BOTH, NEVER);
 	if (answer == NAME_UNKNOWN || answer == ENOMEM ||
 	    l->answer != NAME_KNOWN)
 		l->answer = answer;
@@ -1607,10 +1652,33 @@ static void lookup_over(struct target *t, int answer)
 	judge(t);
 }
 
+/* Leads to the next candidate, at once. After the last there is no such name,
+ * unless one could not be told. */
+static void candidate_over(struct target *t, int answer)
+{
+	struct lookup *l = &t->lookup;
+	const char *domain;
+	int count = find_candidate(t, &domain);
+	l->verdict = smaller(l->verdict, answer);
+	lookup_end(t);
+	if (++l->candidate < count)
+		l->due = loop.now;
+	else
+		lookup_over(t, l->verdict);
+}
+
+/* What a family's answer does not have, is listed no more: nothing else has
+ * been listed since it was asked for. */
+static void unlist_rest(struct target *t, int f, int answer)
+{
+	if (answer == NAME_UNKNOWN || answer == NAME_FITTED)
+		unlist(t, f, t->lookup.begun);
+}
+
 /* The first candidate with an address is the name. Silence of all, and trouble
- * of ours before anybody was heard, are asked again; all else leads to the next
- * candidate, at once, after a while the silence of one family beside a denial,
- * too. After the last there is no such name, unless one could not be told. */
+ * of ours before anybody was heard about a family, are asked again; all else
+ * leads to the next candidate, after a while the silence of one family beside a
+ * denial, too. */
 static void lookup_decide(struct target *t)
 {
 	struct lookup *l = &t->lookup;
@@ -1624,24 +1692,18 @@ static void lookup_decide(struct target *t)
 	int trouble = meaning_of(best) == UNTOLD ? best : worst;
 	bool has_trouble = meaning_of(trouble) == UNTOLD;
 	bool is_late = loop.polled >= l->until;
-	const char *domain;
 	if (best == NAME_ASKED || worst == NAME_ASKED) {
 		if (is_once(t) && is_late)
 			lookup_over(t, NAME_SILENT);
 	} else if (best > NAME_UNKNOWN) {
-		if (worst == NAME_UNKNOWN)
-			unlist(t, ipv6 == worst);
+		unlist_rest(t, 0, ipv4);
+		unlist_rest(t, 1, ipv6);
 		lookup_over(t, has_trouble ? trouble : NAME_KNOWN);
-	} else if (was_heard(l) && (worst != NAME_SILENT ||
-	           (is_late && !is_once(t)))) {
-		l->verdict = smaller(l->verdict,
-			worst == NAME_SILENT ? best : worst);
-		int count = find_candidate(t, &domain);
-		lookup_end(t);
-		if (++l->candidate < count)
-			l->due = loop.now;
-		else
-			lookup_over(t, l->verdict);
+	} else if (count_heard(l) == BOTH) {
+		candidate_over(t, worst);
+	} else if (count_heard(l) && worst == NAME_SILENT && is_late &&
+	           !is_once(t)) {
+		candidate_over(t, best);
 	} else if (has_trouble || is_once(t)) {
 		l->due = loop.now + NAP;
 		lookup_over(t, has_trouble ? trouble : NAME_SILENT);
@@ -1657,9 +1719,9 @@ static void take_answer(struct target *t, int f, int i, int answer)
 {
 	struct lookup *l = &t->lookup;
 	struct question *q = &l->questions[f];
-	bool was_silent = !was_heard(l);
+	bool was_silent = !count_heard(l);
 	q->said[i] = answer;
-	if (!is_once(t) && was_silent && was_heard(l))
+	if (!is_once(t) && was_silent && count_heard(l))
 		l->until = loop.now + PATIENCE;
 	if (answer >= NAME_UNKNOWN && q->until == 0)
 		q->until = smaller(loop.now + SECOND,
@@ -1740,7 +1802,7 @@ static void take_reply(int f, int i, const unsigned char *reply, size_t size,
 	    (q->said[i] > NAME_SILENT && !is_stream && answer != NAME_KNOWN))
 		return;
 	if (answer == NAME_KNOWN)
-		unlist(t, f);
+		unlist(t, f, NEVER);
 	if (answer == NAME_KNOWN || answer == NAME_FITTED)
 		answer = list_found(t, f, answer);
 	q->has_fitted |= answer == NAME_FITTED && found.count > 0;
@@ -2430,9 +2492,20 @@ static void foresee_lookup(const struct lookup *l)
 	foresee(loop.end);
 }
 
-/* Asks for all that are due, beginning anywhere, but not for so many at once
- * that answers are lost. After a candidate that can be no name the next one is
- * asked for at once. */
+/* Reads hosts(5): of a name that is there all is known. */
+static void look_into_hosts(void)
+{
+	read_hosts();
+	for (struct target *t = targets; t < targets_end; t++)
+		if (t->lookup.is_in_hosts && !hosts.error) {
+			lookup_end(t);
+			t->lookup.answer = NAME_KNOWN;
+		}
+}
+
+/* Asks for all that are due, first for those that never were, beginning
+ * anywhere, but not for so many at once that answers are lost. After a candidate
+ * that can be no name the next one is asked for at once. */
 static void ask_names(void)
 {
 	size_t count = targets_end - targets, first = loop.now % count;
@@ -2441,15 +2514,18 @@ static void ask_names(void)
 	for (struct target *t = targets; t < targets_end; t++)
 		fresh += t->lookup.is_under_way &&
 			loop.now < t->lookup.due - SECOND + FRESH;
-	for (size_t n = 0; n < count; n++) {
+	for (size_t n = 0; n < 2 * count; n++) {
 		struct target *t = &targets[(first + n) % count];
-		while (loop.now >= lookup_due(t) && fresh < FRESH_MAX) {
+		while (loop.now >= lookup_due(t) && fresh < FRESH_MAX &&
+		       (t->lookup.due == 0 || n >= count)) {
 			if (!is_read)
-				read_hosts();
+				look_into_hosts();
 			is_read = true;
 			ask_name(t);
 			fresh += t->lookup.is_under_way;
 		}
+		if (n < count)
+			continue;
 		wake_at(larger(lookup_due(t), fresh < FRESH_MAX ? 0
 			: loop.now + TURN));
 		foresee_lookup(&t->lookup);
@@ -2527,12 +2603,17 @@ static void nap(void)
 }
 
 /* ICMP says that nobody is at the name server's port (udp(7)), not which packet
- * it is about: whatever was asked there is not answered. */
+ * it is about: whatever was asked there is not answered. Where only a repeat is
+ * refused (ICMP is limited, icmp(7)) the server has let its time pass, too. */
 static void take_refusal(int f, int i)
 {
 	for (struct target *t = targets; t < targets_end; t++)
-		if (t->lookup.questions[f].said[i] == NAME_ASKED)
+		if (t->lookup.is_under_way &&
+		    t->lookup.questions[f].said[i] == NAME_ASKED) {
 			t->lookup.questions[f].said[i] = NAME_SILENT;
+			is_slow[f][i] |= loop.now > t->lookup.begun +
+				SECOND - LOST;
+		}
 }
 
 /* Takes what has come, until that closes the socket. */
@@ -2555,11 +2636,20 @@ static void hear_servers(void)
 		for (int k = 0; k < 2 * configuration.servers; k++)
 			if (polls[lines[n][k]].revents)
 				hear_socket(k % 2, k / 2, &lines[n][k]);
-	for (struct stream *s = streams; s; s = s->next) {
+	for (struct stream **link = &streams, *s; (s = *link);) {
+		if (owners[s->id] != s->target) /* the question is over */
+			close_socket(&s->fd);
 		if (polls[s->fd].revents)
 			stream_go_on(s);
 		if (s->fd && loop.polled >= s->until)
 			stream_end(s, 0);
+		if (s->fd) {
+			link = &s->next;
+			continue;
+		}
+		*link = s->next;
+		s->next = spare_streams;
+		spare_streams = s;
 	}
 }
 
