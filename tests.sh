@@ -786,12 +786,6 @@ test_help_and_version() {
 		-V -V x
 		--version --version -- true
 	EOF
-	[ -c /dev/full ] || skip "the rest needs /dev/full"
-	for option in -h -V; do
-		expect_after 'exec >/dev/full' 1 \
-			"portend: standard output: No space left on device" \
-			$option
-	done
 }
 
 test_spellings_of_timeout() {
@@ -810,7 +804,7 @@ test_spellings_of_timeout() {
 	done
 }
 
-test_spellings_of_quiet_and_verbose() {
+test_quiet_and_verbose() {
 	free_port
 	for option in -q --quiet -qt0; do
 		expect 1 "" -t 0 $at $option occupied
@@ -823,6 +817,16 @@ test_spellings_of_quiet_and_verbose() {
 		expect 1 "portend: $at: Connection refused
 Port $port not bound on 127.0.0.1." -t 0 $at $option occupied
 	done
+	listen4
+	rows <<-EOF
+		1 | | -q -t 0 $at free
+		1 | | -q -t 0 $at assert-free
+		1 | | -q -t .1 ./x /nosuch/y occupied
+		1 | | -q $at find
+		127 | portend: ./no: No such file or directory | -q $at occupied -- ./no
+	EOF
+	# What is wrong with the arguments is told.
+	bad x: "no port" -q x: free
 }
 
 test_nothing_after_the_dashes_is_read() {
@@ -858,7 +862,7 @@ is_target() {
 	done
 }
 
-test_urls_without_a_port() {
+test_urls() {
 	for row in http:80 ws:80 https:443 wss:443 postgres:5432 \
 		postgresql:5432 mysql:3306 mariadb:3306 sqlserver:1433 \
 		mongodb:27017 redis:6379 rediss:6379 amqp:5672 amqps:5671 \
@@ -876,9 +880,7 @@ test_urls_without_a_port() {
 		httpsx://h htt://h xhttp://h MONGODB+SRV://h/x 'tcp://[::1]/' \
 		jdbc:mysql:replication://h/x x://h,i:80 x://h:80,i
 	is_target h:1 mongodb+srv://h:1
-}
-
-test_urls_of_jdbc() {
+	# With jdbc: in front.
 	is_target db:5432 jdbc:postgresql://u:p@db \
 		"jdbc:postgresql://db?user=u&password=p" \
 		jdbc:a:b-c.d:postgresql://db "jdbc:a=b c:postgresql://db"
@@ -892,10 +894,8 @@ test_urls_of_jdbc() {
 	bad_targets "$why" jdbc: jdbc:h2:mem jdbc:oracle:thin:db:1521:x \
 		jdbc:sqlite:/x/y jdbc:/x jdbc:80
 	bad //db:1521/x "$why" jdbc:oracle:thin:@//db:1521/x free
-}
-
-# At / ? # and ; and behind the last @ before one of the first three.
-test_where_a_host_begins_and_ends() {
+	# They end at / ? # and ; and begin behind the last @ before the first of
+	# / ? and #.
 	is_target h:81 "x://h:81#x" "x://:p@h:81?x" "x://u:p@q@h:81/x@y:1" \
 		"x://h:81/a:1/b" "x://h:81;y/z" "x://h:81/;" "x://h:81?;@z:82" \
 		"x://u;v@h:81" "x://u:p;q@h:81;y" "x://u;@h:81/@z:82" \
@@ -940,15 +940,14 @@ test_a_service_is_a_port() {
 }
 
 test_bad_words() {
-	for words in '' "-t 1" "-- true"; do
-		bad TARGET "missing, as in: portend localhost:80 occupied" \
-			$words
-	done
 	is_target h:80 h:80 http://u:p@h:80/
 	command="no STATE after it; a COMMAND goes after --"
 	while IFS='|' read -r why what words; do
 		bad "$what" "$why" $words
 	done <<-EOF
+		missing, as in: portend localhost:80 occupied|TARGET|
+		missing, as in: portend localhost:80 occupied|TARGET|-t 1
+		missing, as in: portend localhost:80 occupied|TARGET|-- true
 		$bad_end|h:80|h:80 i:80 -- true
 		$bad_end|81|81 find 81
 		$command|k:81|h:80 free k:81 l:82 -- true
@@ -972,7 +971,7 @@ test_bad_words() {
 test_bad_options() {
 	while IFS='|' read -r why options; do
 		for option in $options; do
-			bad ${option%%=*} "$why" h:80 free $option
+			bad ${option%%=*} "$why" -t 1 h:80 free $option
 		done
 	done <<-'EOF'
 		unknown option|-x -qx -xt1 -T --nope --time --timeoutx --t=5
@@ -981,11 +980,8 @@ test_bad_options() {
 		no value after it|-t -qt -c -qc -s -vs -p -ap
 		no value after it|--timeout --connect-timeout --stable --pid
 		only with find|-r -qr --reserve
+		longer than -t|-s1.001 --stable=1.001
 	EOF
-	for option in -s1 --stable=1; do
-		bad ${option%=*} "longer than -t" h:80 free $option -t .999
-	done
-	bad -s "longer than -t" -t 1 h:80 free -s 1.001
 	for option in -s1 --stable=1 -p1 --pid=1 -a -qav --any; do
 		bad ${option%=*} "not with find" $option find
 		bad ${option%=*} "not with find" 0 find $option
@@ -1035,14 +1031,10 @@ nstest_the_longest_host() {
 }
 
 test_bad_ports() {
-	digits=1111111111222222222233333333334444444444
-	for port in 0 00 65536 4294967376 18446744073709551696 $digits 65616; do
-		bad "h:$port" "a port is 1 to 65535" "h:$port" free
-	done
-	for port in +80 ' 80' '80 ' -1 0x50 8.0 80a nosuchservice '8 0' \
-		'http '; do
-		bad "h:$port" "$bad_service" "h:$port" free
-	done
+	bad_targets "a port is 1 to 65535" h:0 h:00 h:65536 h:4294967376 \
+		h:18446744073709551696 h:65616 h:11111111112222222222333333333344
+	bad_targets "$bad_service" h:+80 'h: 80' 'h:80 ' h:-1 h:0x50 h:8.0 \
+		h:80a h:nosuchservice 'h:8 0' 'h:http '
 	bad_targets "no port" h: http://h:/ 'http://h:?'
 	bad 'h:80?' "$bad_service" "h:80$nl" free
 	# Where services(5) has more than one of them behind the name.
@@ -1232,9 +1224,8 @@ test_times() {
 		.25000000000000000000000000000000000000009; do
 		expect 1@250 "not bound" -t "$text" $at occupied
 	done
-	for text in 1000ms 1; do
-		expect 1@1000 "not bound" -t "$text" $at occupied
-	done
+	expect 1@1000 "not bound" -t 1000ms $at occupied
+	expect 1@1000 "not bound" -t 1 $at occupied
 	# Shorter than a nanosecond is not 0, but 0 is, in every unit.
 	for text in 0 0.0 .0 0ms 0s 0m 0h 0d 1ms 0.0000000001s 00000; do
 		expect 1 "not bound" -t "$text" $at occupied
@@ -1251,14 +1242,12 @@ test_times_too_large_to_pass() {
 	for text in 9999999999999999999999999999999999999999 18446744074 \
 		18446744073709551616 18446744073709551616ms 18446744073710ms \
 		18446744073.8 307445734.57m 106752d 213504d 30d 49.8d \
-		4294967296 \
-		4294968ms 4294967297ms 4294967296d 5124095.7h \
+		4294967296 4294968ms 4294967297ms 4294967296d 5124095.7h \
 		2147483648 9223372036.9 99999999999999999999d; do
 		start_portend -t "$text" "$at" occupied
 		waiting="$waiting $pid"
 	done
-	run -t .6 "$at" occupied
-	is_status 1
+	runs 1 -t .6 "$at" occupied
 	for waiter in $waiting; do
 		still_waits
 	done
@@ -1327,8 +1316,7 @@ nstest_lists() {
 	echo 127.0.0.1 k1 k2 k3 >/etc/hosts
 	echo web 81/tcp >/etc/services
 	is_list "k1:9092 k2:9092" k1:9092,k2:9092 x://k1:9092,k2:9092 \
-		jdbc:x:y://k1:9092,k2:9092/z,k3:1 \
-		"x://k1:9092,k2:9092?a,k3:1" \
+		jdbc:x:y://k1:9092,k2:9092/z,k3:1 "x://k1:9092,k2:9092?a,k3:1" \
 		"x://u:a,k3:1@k1:9092,k2:9092#a,k3:1" \
 		"x://k1:9092,k2:9092;a=b,k3:1" "x://k3:1,@k1:9092,k2:9092"
 	is_list "k1:1 k1:web 127.0.0.1:2 [::1]:3 k3:65535" \
@@ -1461,9 +1449,6 @@ test_spellings_of_pid() {
 		expect 1 "$text" $at occupied $option
 	done
 	expect 1 '' $at occupied -t 9 -aqp$no_process
-}
-
-test_bad_pids() {
 	why="a PID is 1 to 2147483647"
 	for text in 0 00 x '' -1 +1 1.0 .5 1s ' 1' '1 ' 0x10 1e3 '$!' %1 1,2 \
 		2147483648 4294967295 4294967296 4294967297 \
@@ -1647,10 +1632,7 @@ test_echo() {
 	expect 1 "portend: ./$cooked: No such file or directory
 Socket ./$cooked not bound. (No such file or directory)" \
 		-v -t 0 "./$raw" occupied
-}
-
-test_echo_is_cut() {
-	free_port
+	# It is cut.
 	zeros=$(printf %0300d 0)
 	expect 1 "portend: 127.0.0.1:$(printf %0245d 0): Connection refused
 Port $(printf %0255d 0) not bound on 127.0.0.1." \
@@ -1700,19 +1682,6 @@ test_messages_of_ipv6() {
 Port $port not free on ::1%lo." -v -t 0 "[::1%lo]:$port" free
 }
 
-test_quiet() {
-	listen4
-	rows <<-EOF
-		1 | | -q -t 0 $at free
-		1 | | -q -t 0 $at assert-free
-		1 | | -q -t .1 ./x /nosuch/y occupied
-		1 | | -q $at find
-		127 | portend: ./no: No such file or directory | -q $at occupied -- ./no
-	EOF
-	# What is wrong with the arguments is told.
-	bad x: "no port" -q x: free
-}
-
 test_verbose_tells_changes_only() {
 	free_port
 	start_until refused $at occupied
@@ -1756,9 +1725,8 @@ test_a_wait_outlives_its_standard_error() {
 	default_signals
 	for to in 'exec 2>&4 4>&-' 'exec 4>&- 2>&-'; do
 		free_port
-		start $signals sh -c "$to; exec \"\$@\"" sh \
-			$PORTEND -v -t 20 $at occupied \
-			-- touch "$dir/done.$port"
+		start $signals sh -c "$to; exec \"\$@\"" sh $PORTEND -v -t 20 \
+			$at occupied -- touch "$dir/done.$port"
 		waiter=$pid
 		pass_time 200
 		still_waits
@@ -1807,8 +1775,10 @@ test_output_that_cannot_be_written() {
 	run_after 'ulimit -f 1; exec 2>>large' -v $at free -- echo ran
 	gave 0 '' ran
 	[ -c /dev/full ] || skip "the rest needs /dev/full"
-	expect_after 'exec >/dev/full' 1 \
-		"portend: standard output: No space left on device" find
+	for words in find -h -V; do
+		expect_after 'exec >/dev/full' 1 "portend: standard output: No\
+ space left on device" $words
+	done
 }
 
 # Tests: what the states mean
@@ -1821,10 +1791,6 @@ test_not_reached() {
 		1@500 | not bound | -t .5 localhost:$port occupied
 		0 | | -t 0 127.0.0.1:$taken occupied $at localhost:$port free
 	EOF
-}
-
-test_assert_free() {
-	taken_and_free
 	for host in 127.0.0.1 localhost 0.0.0.0; do
 		expect 1 "in use 127.0.0.1:$taken" "$host:$taken" assert-free
 	done
@@ -1917,9 +1883,8 @@ test_sockets() {
 	expect 0 '' ./s "unix:$dir/s" ./file/s free ./s assert-free
 	expect 1@100 "not bound (No such file or directory)" -t .1 ./s occupied
 	listen_unix "$dir/s"
-	for path in ./s "$dir/s" unix:./s "unix:$dir/s" "../${dir##*/}/s"; do
-		expect 0 '' -t 0 "$path" occupied
-	done
+	expect 0 '' -t 0 ./s "$dir/s" unix:./s "unix:$dir/s" "../${dir##*/}/s" \
+		occupied
 	expect 1 "not free ./s; not free $dir/s" -t 0 ./s "unix:$dir/s" free
 	expect 1 "in use $dir/s" "unix:$dir/s" assert-free
 	start_portend "unix:$dir/s" free
@@ -2251,13 +2216,11 @@ signal_lines() {
 test_command_has_no_descriptor_of_ours() {
 	taken_and_free
 	run_command ls /proc/self/fd
-	wanted=$(cat out)
-	expect_out 0 "$wanted" "127.0.0.1:$taken" "localhost:$taken" occupied \
+	expect_out 0 "$(cat out)" "127.0.0.1:$taken" "localhost:$taken" occupied \
 		"localhost:$port" free \
 		$(repeat 1000 "127.0.0.1:$taken") occupied -- ls /proc/self/fd
 	# One that was open is still.
-	expect_after 'exec 7<&0' 0 '' \
-		$at free -- sh -c '[ -e /proc/self/fd/7 ]'
+	expect_after 'exec 7<&0' 0 '' $at free -- sh -c '[ -e /proc/self/fd/7 ]'
 }
 
 test_closed_descriptors_stay_closed_for_command() {
@@ -2378,11 +2341,15 @@ test_find() {
 	check_not is_listening "$port"
 	serve TCP4-LISTEN
 	expect 1 "in use 0.0.0.0:$port" "$port" find
+	# Twice the same.
+	free_port
+	expect_like 1 "Port $port is in use on (0\.0\.0\.0|::)\." \
+		"$port" "$port" find
+	expect 1 "in use $at" "$port" $at find
+	expect 1 "in use $at" "localhost:$port" "localhost:$port" find
+	expect_out 0 "$port" $at find
 	finds 202 $(repeat 200 0) localhost:0 127.0.0.1:0 find
-}
-
-# As of a kernel without IPv6.
-test_find_where_there_is_no_ipv6() {
+	# As of a kernel without IPv6.
 	trace socket
 	for reserve in '' -r; do
 		run_injected socket:error=EAFNOSUPPORT:when=1 $reserve find
@@ -2460,15 +2427,6 @@ test_find_names_the_address_in_use() {
 	EOF
 	expect_out 0 "$port" $at find
 	expect_out 0 "$port" "0.0.0.0:$port" find
-}
-
-test_find_the_same_port_twice() {
-	free_port
-	expect_like 1 "Port $port is in use on (0\.0\.0\.0|::)\." \
-		"$port" "$port" find
-	expect 1 "in use $at" "$port" $at find
-	expect 1 "in use $at" "localhost:$port" "localhost:$port" find
-	expect_out 0 "$port" $at find
 }
 
 test_find_waits() {
@@ -2564,6 +2522,14 @@ test_find_has_a_small_stack() {
 }
 
 test_reserve() {
+	# Those of one range differ.
+	free_block
+	range=$port-$((port + 2))
+	for p in 0 1 2; do
+		expect_out 0 $((port + p)) -r "$range" find
+	done
+	expect 1 "No port from $port to $((port + 2)) is free." -r "$range" find
+	expect_out 0 "$port" "$range" find
 	finds 1 find --reserve
 	check_not is_listening "$port"
 	check is_reserved4 "$port"
@@ -2586,16 +2552,6 @@ test_reserve() {
 	finds 2 -r '[::]:0' 0.0.0.0:0 find
 	check is_reserved6 "$(head -n 1 out)"
 	check is_reserved4 "$port"
-}
-
-test_reservations_of_one_range_differ() {
-	free_block
-	range=$port-$((port + 2))
-	for p in 0 1 2; do
-		expect_out 0 $((port + p)) -r "$range" find
-	done
-	expect 1 "No port from $port to $((port + 2)) is free." -r "$range" find
-	expect_out 0 "$port" "$range" find
 }
 
 # Tests: the program, its figures and its manual
