@@ -1589,7 +1589,8 @@ test_no_pidfd_and_no_ppoll() {
 		done
 	done <<-EOF
 		ENOSYS Function not implemented
-		EPERM Operation not permitted
+		EAGAIN Resource temporarily unavailable
+		EINVAL Invalid argument
 	EOF
 	# So says Linux 6.1 of one that has left a group of its own behind.
 	expect_injected pidfd_open:error=EINVAL 1 \
@@ -1612,6 +1613,39 @@ test_no_pidfd_and_no_ppoll() {
 }
 
 # Tests: messages
+
+# All errors in musl's words; + is no obstacle to free, of which EINVAL, as of a
+# blackhole, is told as another.
+test_errors_in_words() {
+	trace connect
+	tr '|' '\n' >errors <<-'EOF'
+		ENOENT +No such file or directory|ENOTDIR +Not a directory
+		ENETDOWN +Network is down|ENETUNREACH +Network unreachable
+		EHOSTDOWN +Host is down|EHOSTUNREACH +Host is unreachable
+		EAFNOSUPPORT +Address family not supported|ETIMEDOUT +No answer
+		ENONET +Machine is not on the network|EINVAL +Network unreachable
+		ENOPROTOOPT +Host is unreachable|EACCES Permission denied
+		EBADF Bad file descriptor|ECONNRESET Connection reset
+		EFBIG File too large|EPIPE Broken pipe|EISDIR Is a directory
+		ELOOP Symbolic link loop|EMFILE No file descriptors available
+		ENFILE Too many open files in system|ENOMEM Out of memory
+		ENOBUFS No buffer space available|ENODEV No such device
+		ENOEXEC Exec format error|ENOSPC No space left on device
+		ENOSYS Function not implemented|EPERM Operation not permitted
+		EPROTOTYPE Protocol wrong type for socket|ESRCH Error 3
+	EOF
+	while read -r error text; do
+		free="; not free ./x ($text)"
+		[ "${text#+}" = "$text" ] || free=
+		expect_injected connect:error=$error 1 "not bound ./x\
+ (${text#+})$free" -t 0 ./x occupied ./x free
+	done <errors
+	# A descriptor above all that are watched is none.
+	expect_injected socket:retval=8192 1 "not bound (No file descriptors\
+ available)" -t 0 ./x occupied
+	expect_injected socket:retval=8191 1 "not bound (Bad file descriptor)" \
+		-t 0 ./x occupied
+}
 
 # Control characters are those of C0, DEL and, in UTF-8, C1.
 test_echo() {
