@@ -3174,6 +3174,7 @@ nstest_each_question_has_an_id_of_its_own() {
 # One that has no server in it: that is 127.0.0.1.
 nstest_the_search_list() {
 	dns -- "* * nxdomain"
+	dots14=a.b.c.d.e.f.g.h.i.j.k.l.m.n.o    # 15 count at most
 	while IFS='|' read -r conf name wanted; do
 		printf '%b' "$conf" >/etc/resolv.conf
 		: >questions
@@ -3184,7 +3185,7 @@ nstest_the_search_list() {
 			[ "${found% }" = "$wanted" ] ||
 				fail "with $conf $name is $found, not $wanted"
 		done
-	done <<-'EOF'
+	done <<-EOF
 		|x|x
 		|x.y|x.y
 		\n\noptions\n\nsearch\n|x|x
@@ -3196,6 +3197,8 @@ nstest_the_search_list() {
 		search a.test\noptions ndots:2\n|x.y.z|x.y.z x.y.z.a.test
 		search a.test\noptions ndots:2|x.y.|x.y
 		search a.test\noptions ndots:0|x|x x.a.test
+		search z\noptions ndots:99|$dots14|$dots14.z $dots14
+		search z\noptions ndots:99|$dots14.p|$dots14.p $dots14.p.z
 		options x ndots:3 timeout:9\nsearch a.test|x.y|x.y.a.test x.y
 		options ndots:3\noptions x\nsearch a.test|x.y|x.y.a.test x.y
 		search .|x|x
