@@ -2022,6 +2022,7 @@ test_stable() {
 	rows <<-EOF
 		0 | | -s .2 localhost:$port $at free localhost:$port assert-free
 		1@1000 | not bound $at | -s .2 -t 1 $at 127.0.0.1:$taken occupied
+		1@100 | not bound | -s .1 -t .1 $at occupied
 	EOF
 	start_portend -s 2 -t 3 $at occupied
 	pass_time 1200
