@@ -3109,6 +3109,12 @@ nstest_a_resolv_conf_that_changes_is_followed() {
 		ends_within 4500
 		echo "nameserver 127.0.0.3" >/etc/resolv.conf
 	done
+	# Of those that were there nothing is left open.
+	seq 8 | sed 's/^/nameserver 127.0.0./' >/etc/resolv.conf
+	start_portend dead:1 occupied
+	wait_until eval '[ "$(count_sockets "$waiter")" -ge 32 ]'
+	echo "nameserver 127.0.0.1" >/etc/resolv.conf
+	wait_until eval '[ "$(count_sockets "$waiter")" -le 12 ]'
 }
 
 nstest_hosts_is_read_again_with_each_question() {
