@@ -3624,12 +3624,12 @@ nstest_the_services_file() {
 	bad 127.0.0.1:some "no such port or service" 127.0.0.1:some free
 	long=$(printf %070000d 0)
 	{
-		printf '%s\n' '# comment' "#no1 $port/tcp" "other 9/tcp a1 a2" \
-			"some $port/udp" "some	$port/tcp	alias # no2" \
-			"some 9/tcp" "$long 9/tcp" "long $port/tcp $long end" \
-			"no3 $port/udp" "no4 $port" "no5 -$port/tcp" \
-			"no6 0/tcp" "no7 ${port}x/tcp" "no8 /tcp" \
-			"no9 $port/tcpx" ""
+		printf '%b\n' '#\0000some 9/tcp\0001some 9/tcp' \
+			"#no1 $port/tcp" "other 9/tcp a1 a2" "some $port/udp" \
+			"some	$port/tcp	alias # no2" "some 9/tcp" \
+			"$long 9/tcp" "long $port/tcp $long end" \
+			"no3 $port/udp" "no4 $port" "no5 -$port/tcp" "no6 0/tcp" \
+			"no7 ${port}x/tcp" "no8 /tcp" "no9 $port/tcpx" ""
 		printf 'last %s/tcp' "$port"
 	} >/etc/services
 	for service in some alias long end last; do
