@@ -1269,7 +1269,7 @@ test_bad_usage_opens_no_socket() {
 	check grep -q socket calls
 }
 
-# As many arguments, and lists of as many elements.
+# As many arguments, lists of as many elements, and one that is as long.
 test_ten_thousand_targets() {
 	listen4
 	set -- $(repeat 9998 $at)
@@ -1282,9 +1282,6 @@ test_ten_thousand_targets() {
 	accepted_none "TCP4:$at"
 	expect 0 '' -t 15 "$@" occupied
 	expect 0 '' -t 15 "$list$at" "x://u:p@$list$at/x" occupied
-}
-
-test_long_arguments() {
 	long=$(printf %0100000d 0 | tr 0 a)
 	short=$(printf %0255d 0 | tr 0 a)
 	bad "$short" "$bad_word" "$long" free
@@ -1691,10 +1688,7 @@ test_messages_and_their_order() {
 	expect 1 "in use 127.0.0.1:$taken" -t 60 $at ./x occupied \
 		"127.0.0.1:$taken" free "localhost:$taken" assert-free \
 		./y occupied
-}
-
-# ::ffff:127.0.0.1 is 127.0.0.1, also where IPv6 is off.
-test_messages_of_ipv6() {
+	# ::ffff:127.0.0.1 is 127.0.0.1, also where IPv6 is off.
 	listen4
 	four=$port
 	rows <<-EOF
