@@ -982,6 +982,12 @@ test_bad_options() {
 		only with find|-r -qr --reserve
 		longer than -t|-s1.001 --stable=1.001
 	EOF
+	# A unit is what it says, nearly to a ten-thousandth.
+	for words in "-t .9999 -s1" "-t 999.9ms -s1s" "-t 1s -s1000.1ms" \
+		"-t 59.999 -s1m" "-t 1m -s60001ms" "-t 59.999m -s1h" \
+		"-t 1h -s60.001m" "-t 23.999h -s1d" "-t 1d -s24.001h"; do
+		bad ${words##* } "longer than -t" h:80 free $words
+	done
 	for option in -s1 --stable=1 -p1 --pid=1 -a -qav --any; do
 		bad ${option%=*} "not with find" $option find
 		bad ${option%=*} "not with find" 0 find $option
