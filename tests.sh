@@ -1024,7 +1024,8 @@ nstest_the_longest_host() {
 	name=$label.$label.$label.$(printf %061d 0 | tr 0 a)
 	for host in "$label" "$label." "$name" "$name." "$label.b" \
 		"b_-${label%aaa}" \
-		"$(printf 'b\200')" b.0x b.0xg 0x7f.a 1.2.3a; do
+		"$(printf 'b\200')" b.0x b.0xg 0x7f.a 1.2.3a unixh jdbch \
+		localhosts x.localhosx xlocalhost; do
 		expect_like 1 "Port 80 not bound on .* \(No answer from.*\)" \
 			-t 0 -c .1 "$host:80" occupied
 	done
@@ -1075,8 +1076,8 @@ test_paths() {
 	bad_targets "$bad_path" "${path}0" "unix:${path}0" "unix://${path}0"
 	bad_targets "no path" unix: unix://
 	bad_targets "$bad_slash" db:5432/x db:80/ :/x ://h:80 a_b://h:80 \
-		5432/tcp 0/x 80/ 127.0.0.1/x 1/2:3 "a b/c" "a/b c:80" http:/h \
-		h:/x ,:/ h:80,x/y h:80,unix:/x h:80,/x h:80,i:81,x://j:82/y
+		5432/tcp 0/x 80/ 127.0.0.1/x 1/2:3 "a b/c" "a/b c:80" ".../a b" \
+		http:/h h:/x ,:/ h:80,x/y h:80,unix:/x h:80,/x h:80,i:81,x://j:82/y
 	bad 'a?b/c' "$bad_slash" "a$(printf '\t')b/c" free
 }
 
@@ -3629,13 +3630,13 @@ nstest_the_services_file() {
 			"some	$port/tcp	alias # no2" "some 9/tcp" \
 			"$long 9/tcp" "long $port/tcp $long end" \
 			"no3 $port/udp" "no4 $port" "no5 -$port/tcp" "no6 0/tcp" \
-			"no7 ${port}x/tcp" "no8 /tcp" "no9 $port/tcpx" ""
+			"no 65536/tcp" "no7 ${port}x/tcp" "no8 /tcp" "no9 $port/tcpx" ""
 		printf 'last %s/tcp' "$port"
 	} >/etc/services
 	for service in some alias long end last; do
 		expect 0 '' -t 0 "127.0.0.1:$service" occupied
 	done
-	for service in $(seq 9 | sed 's/^/no/') som somes a3; do
+	for service in $(seq 9 | sed 's/^/no/') som somes a3 no; do
 		bad "127.0.0.1:$service" "no such port or service" \
 			"127.0.0.1:$service" free
 	done
