@@ -1644,6 +1644,8 @@ test_errors_in_words() {
 		expect_injected connect:error=$error 1 "not bound ./x\
  (${text#+})$free" -t 0 ./x occupied ./x free
 	done <errors
+	expect_injected mmap:error=ENOMEM 1 "portend: memory: Out of memory" \
+		-t 0 $(repeat 100 ./x) free
 	# A descriptor above all that are watched is none.
 	expect_injected socket:retval=8192 1 "not bound (No file descriptors\
  available)" -t 0 ./x occupied
@@ -2401,6 +2403,8 @@ test_find_with_few_descriptors() {
 	limit="ulimit -n 20"
 	expect_after "$limit" 1 "$text" $(repeat 20 0) find
 	expect_after "$limit" 1@300 "$text" -t .3 $(repeat 20 0) find
+	is_dynamic || expect_after "ulimit -n 2" 1 \
+		"portend: standard descriptors: Invalid argument" find
 	run_after "$limit" $(repeat 8 0) find
 	is_status 0
 	has_lines 8 out
