@@ -1215,12 +1215,10 @@ test_bad_times() {
 	done
 	bad -timeout "$bad_time" -timeout 5 h:80 free
 	bad -qvtx "$bad_time" -qvtx h:80 free
-	for zero in 0 0.0 .0ms 0d; do
-		for option in -c --connect-timeout -s --stable; do
-			bad $zero "must be above 0" $option $zero h:80 free
-		done
+	for words in "-c 0" "-s 0.0" "--connect-timeout .0ms" "--stable 0d" \
+		--connect-timeout=0 --stable=000.000; do
+		bad ${words##*[ =]} "must be above 0" $words h:80 free
 	done
-	bad 0 "must be above 0" --connect-timeout=0 h:80 free
 	bad 0 "must be above 0" -qs0 h:80 free
 }
 
@@ -1594,7 +1592,6 @@ test_no_pidfd_and_no_ppoll() {
 	done <<-EOF
 		ENOSYS Function not implemented
 		EAGAIN Resource temporarily unavailable
-		EINVAL Invalid argument
 	EOF
 	# So says Linux 6.1 of one that has left a group of its own behind.
 	expect_injected pidfd_open:error=EINVAL 1 \
@@ -1930,8 +1927,6 @@ test_sockets() {
 	check [ -S s ]                  # stale
 	expect 0 '' ./s assert-free
 	expect 1 "not bound" -t .1 ./s occupied
-	ln -s loop loop
-	expect 1 "not free (Symbolic link loop)" -t 0 ./loop free
 	rm s
 	start_until "^portend: unix:$dir/s: No such" "unix:$dir/s" occupied
 	listen_unix "$dir/s"
