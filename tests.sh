@@ -1562,26 +1562,8 @@ nstest_pid_shortens_no_silence() {
 
 # Tests: what a sandbox refuses
 
-# strace sees nothing of the vDSO, so a copy does not find it.
-test_no_clock() {
-	trace clock_gettime
-	grep -Eq '__(vdso|kernel)_clock_gettime' "$PORTEND" ||
-		skip "needs a static program"
-	sed 's/_clock_gettime/_clock_nowhere/g' "$PORTEND" >copy
-	chmod 755 copy
-	PORTEND=./copy
-	listen_unix "$dir/s"
-	for words in "./s occupied" "-t 0 ./s occupied" "-vt 5 h:80 ./s free" \
-		"./s occupied -- true" "./s assert-free" "-ap 1 ./s occupied" \
-		"-s 1 ./s occupied" find "-t 1 0 find"; do
-		expect_injected clock_gettime:error=EPERM 1 \
-			"portend: clock: Operation not permitted" $words
-	done
-	accepted_none "UNIX:$dir/s"
-}
-
-test_no_pidfd_and_no_ppoll() {
-	trace pidfd_open,ppoll
+test_no_pidfd_no_ppoll_and_no_clock() {
+	trace pidfd_open,ppoll,clock_gettime
 	wedge
 	while read -r error text; do
 		for words in "-p 1 $at occupied -- true" "-t 0 -p 1 $at free" \
@@ -1611,6 +1593,20 @@ test_no_pidfd_and_no_ppoll() {
 			-t .3 $at occupied
 		check [ "$(wc -l <calls)" -le 1000 ]
 	done
+	# strace sees nothing of the vDSO, so a copy does not find it.
+	grep -Eq '__(vdso|kernel)_clock_gettime' "$PORTEND" ||
+		skip "needs a static program"
+	sed 's/_clock_gettime/_clock_nowhere/g' "$PORTEND" >copy
+	chmod 755 copy
+	PORTEND=./copy
+	listen_unix "$dir/s"
+	for words in "./s occupied" "-t 0 ./s occupied" "-vt 5 h:80 ./s free" \
+		"./s occupied -- true" "./s assert-free" "-ap 1 ./s occupied" \
+		"-s 1 ./s occupied" find "-t 1 0 find"; do
+		expect_injected clock_gettime:error=EPERM 1 \
+			"portend: clock: Operation not permitted" $words
+	done
+	accepted_none "UNIX:$dir/s"
 }
 
 # Tests: messages
@@ -2282,7 +2278,7 @@ test_closed_descriptors_never_become_a_socket() {
 	wedge
 	for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
 		start_after "exec $closed" -v -t 15 $at occupied
-		wait_until has_socket "$waiter"
+		wait_until has_sockets -gt 0
 		for fd in 0 1 2; do
 			case $(readlink "/proc/$waiter/fd/$fd") in
 			socket:* | pipe:*) fail "$closed: $fd is a socket" ;;
@@ -2291,8 +2287,9 @@ test_closed_descriptors_never_become_a_socket() {
 	done
 }
 
-has_socket() {
-	[ "$(count_sockets "$1")" -gt 0 ]
+# has_sockets -OP N: the waiter has so many open.
+has_sockets() {
+	[ "$(count_sockets "$waiter")" "$@" ]
 }
 
 # count_sockets PID: prints how many it has open.
@@ -2392,7 +2389,7 @@ test_find() {
 	done
 }
 
-test_find_with_few_descriptors() {
+test_find_with_few_descriptors_and_a_small_stack() {
 	shipped_only "its own descriptors"
 	text="Port 0 cannot be bound. (No file descriptors available)"
 	limit="ulimit -n 20"
@@ -2406,6 +2403,13 @@ test_find_with_few_descriptors() {
 	run_after "$limit" -r $(repeat 5 0) localhost:0 find
 	is_status 0
 	has_lines 6 out
+	# The stack is small, too.
+	long=$(printf %010000d 0)
+	for words in find "-r find" "localhost:0 find" "-t 0 localhost:9 free"
+	do
+		run_after "ulimit -s 64; LONG=$long; export LONG" $words
+		is_status 0
+	done
 }
 
 test_find_takes_the_lowest_of_a_range() {
@@ -2546,16 +2550,6 @@ server.listen()"
 	done
 }
 
-test_find_has_a_small_stack() {
-	shipped_only "its own stack"
-	long=$(printf %010000d 0)
-	for words in find "-r find" "localhost:0 find" "-t 0 localhost:9 free"
-	do
-		run_after "ulimit -s 64; LONG=$long; export LONG" $words
-		is_status 0
-	done
-}
-
 test_reserve() {
 	# Those of one range differ.
 	free_block
@@ -2577,9 +2571,8 @@ test_reserve() {
 	serve TCP6-LISTEN ipv6only=0
 	expect 0 '' -t 0 "127.0.0.1:$port" occupied
 	finds 2 -qr 127.0.0.1:0 localhost:0 find
-	first=$(head -n 1 out)
-	check is_reserved4 "$first"
-	check_not is_reserved6 "$first"
+	check is_reserved4 "$(head -n 1 out)"
+	check_not is_reserved6 "$(head -n 1 out)"
 	check is_reserved4 "$port"
 	check is_reserved6 "$port"
 	finds 1 -r '[::1]:0' find
@@ -3112,9 +3105,9 @@ nstest_a_resolv_conf_that_changes_is_followed() {
 	# Of those that were there nothing is left open.
 	seq 8 | sed 's/^/nameserver 127.0.0./' >/etc/resolv.conf
 	start_portend dead:1 occupied
-	wait_until eval '[ "$(count_sockets "$waiter")" -ge 32 ]'
+	wait_until has_sockets -ge 32
 	echo "nameserver 127.0.0.1" >/etc/resolv.conf
-	wait_until eval '[ "$(count_sockets "$waiter")" -le 12 ]'
+	wait_until has_sockets -le 12
 }
 
 nstest_hosts_is_read_again_with_each_question() {
@@ -3865,7 +3858,7 @@ nstest_many_names_and_few_descriptors() {
 	start_portend -q -t 20 $(dead 1000) occupied
 	for second in 1 2 3 4 5 6 7; do
 		wait_until was_asked " A dead1000\$" $second
-		check [ "$(count_sockets "$waiter")" -le 12 ]
+		check has_sockets -le 12
 	done
 	grep ' A dead1000$' questions | cut -d ' ' -f 4 | sort | uniq -d >again
 	is_file again ''
