@@ -4529,6 +4529,8 @@ nstest_find_on_several_addresses() {
 	finds 1 localhost:0 find
 	set_ports 20000 20001
 	finds 2 127.0.0.1:0 127.0.0.2:0 find
+	expect_out 0 "20000${nl}20001" 127.0.0.1:0 127.0.0.1:20001 find
+	expect_out 0 "20001${nl}20000" 127.0.0.1:0 127.0.0.1:20000 find
 }
 
 # An address or an interface that comes late.
