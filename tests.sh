@@ -1516,9 +1516,7 @@ test_pid_of_a_process_that_ends() {
 	finish "$process"
 	kill -CONT "$waiter"
 	ends 0
-}
-
-test_pid_of_any_process() {
+	# Any process will do.
 	become_nobody
 	free_port
 	for process in 1 $$; do
@@ -2019,6 +2017,17 @@ test_stable() {
 	pass_time 1200
 	serve4
 	ends 1 "not bound $at (Connection accepted)"
+	listen_unix "$dir/s"
+	start socat UNIX-LISTEN:c,fork EXEC:true
+	wait_until [ -S c ]
+	runs 0 -s .1 -t 20 ./c free
+	rows <<-EOF
+		0@200 | | -s .2 ./s occupied
+		1@200 | in use ./s | -s .2 ./s assert-free
+		1 | not free | -s .2 -t 0 ./s free
+		1 | not bound (Connection closed) | -s 9 -t 0 ./c occupied
+		0 | | -s 5 ./c assert-free
+	EOF
 }
 
 # It accepts, and then closes where nobody is behind it.
@@ -2085,20 +2094,6 @@ nstest_stable_reads_what_comes() {
 		server_of "sleep .05" $option
 		expect 1 "not bound (Connection closed)" -s 5 -t 0 $at occupied
 	done
-}
-
-test_stable_of_sockets() {
-	listen_unix "$dir/s"
-	start socat UNIX-LISTEN:c,fork EXEC:true
-	wait_until [ -S c ]
-	runs 0 -s .1 -t 20 ./c free
-	rows <<-EOF
-		0@200 | | -s .2 ./s occupied
-		1@200 | in use ./s | -s .2 ./s assert-free
-		1 | not free | -s .2 -t 0 ./s free
-		1 | not bound (Connection closed) | -s 9 -t 0 ./c occupied
-		0 | | -s 5 ./c assert-free
-	EOF
 }
 
 # Tests: time
