@@ -2005,8 +2005,11 @@ test_stable() {
 		1@300 | not free | -s .3 -t 0 127.0.0.1:$taken free
 		1@500 | not free | -s .3 -t .5 localhost:$taken free
 	EOF
+	# It took no longer than it took.
+	run -v -s .3 "127.0.0.1:$taken" occupied
+	check awk -v most="$ms" '{ exit $(NF - 1) * 1000 > most + 10 }' err
 	# Each is a connection, and closed in the ordinary way.
-	wait_until has_accepted 9
+	wait_until has_accepted 10
 	check_not grep -E ' [EW] |reset' socat.log
 	rows <<-EOF
 		0 | | -s .2 localhost:$port $at free localhost:$port assert-free
