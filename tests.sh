@@ -1743,6 +1743,8 @@ test_each_message_is_one_write() {
 	has_lines 1 calls
 	runs_traced 0 0 0 0 find
 	has_lines 1 calls
+	run_injected write:retval=4:when=1 -V   # the rest comes with the next
+	gave 0 '' "end 2.1"
 }
 
 test_a_wait_outlives_its_standard_error() {
