@@ -1228,7 +1228,6 @@ test_times() {
 		.25000000000000000000000000000000000000009; do
 		expect 1@250 "not bound" -t "$text" $at occupied
 	done
-	expect 1@1000 "not bound" -t 1000ms $at occupied
 	expect 1@1000 "not bound" -t 1 $at occupied
 	# Shorter than a nanosecond is not 0, but 0 is, in every unit.
 	for text in 0 0.0 .0 0ms 0s 0m 0h 0d 1ms 0.0000000001s 00000; do
@@ -1516,7 +1515,6 @@ test_pid_of_a_process_that_ends() {
 	finish "$process"
 	kill -CONT "$waiter"
 	ends 0
-	# Any process will do.
 	become_nobody
 	free_port
 	for process in 1 $$; do
@@ -1590,7 +1588,7 @@ test_no_pidfd_no_ppoll_and_no_clock() {
 	done
 	# strace sees nothing of the vDSO, so a copy does not find it.
 	grep -Eq '__(vdso|kernel)_clock_gettime' "$PORTEND" ||
-		skip "needs a static program"
+		skip "the rest needs a static program"
 	sed 's/_clock_gettime/_clock_nowhere/g' "$PORTEND" >copy
 	chmod 755 copy
 	PORTEND=./copy
@@ -2009,8 +2007,10 @@ test_stable() {
 		1@300 | not free | -s .3 -t 0 127.0.0.1:$taken free
 		1@500 | not free | -s .3 -t .5 localhost:$taken free
 	EOF
-	run -v -s .3 "127.0.0.1:$taken" occupied
-	check awk -v most="$ms" '{ exit $(NF - 1) * 1000 > most + 10 }' err
+	run -v -s 1.1 "127.0.0.1:$taken" occupied
+	err_has "occupied after [0-9]+\.[0-9]{3} s\$"
+	check awk -v most="$ms" '{ t = $(NF - 1) * 1000
+		exit t < 1100 || t > most + 10 }' err
 	# Each is a connection, and closed in the ordinary way.
 	wait_until has_accepted 10
 	check_not grep -E ' [EW] |reset' socat.log
