@@ -1730,11 +1730,49 @@ static void what_accepts_is_noticed(int t)
 		"5: what accepts is noticed in time");
 }
 
+/* When it must have been noticed that nobody accepts, or no more; NEVER: perhaps
+ * not. What has accepted must be silent or unreachable twice. */
+static int64_t vacancy_time(int t)
+{
+	bool is_dns = target(t)->kind == DNS, is_known = false;
+	bool is_once = timeout() == 0 || target(t)->state == ASSERT_FREE;
+	int64_t last = 0, settled = !is_dns ? known_at(t, 0) :
+		(denial_time(0) + MS) * (position(t) + 1) +
+		(world.resolv_at ? world.resolv_at * MS + 1100 * MS : 0);
+	if ((is_dns && (server_count() > 1 || settled <= 0)) || world.hosts_at ||
+	    settled > (is_once ? connect_timeout() / 10 * 9 : HORIZON))
+		return NEVER;
+	for (int i = 0; i < address_count(t); i++) {
+		const struct address *a = address(t, i);
+		enum behaviour b = a->second_at ? a->second : a->first;
+		int64_t wait = b == SILENT ? connect_timeout()
+			: least(latency(t, i), connect_timeout());
+		if (a->third_at || (b != SILENT && !behaviours[b].later) ||
+		    (a->second_at && (a->first != ACCEPTS || is_once ||
+		                      world.stable)))
+			return NEVER;
+		if (a->second_at && behaviours[b].later != ECONNREFUSED)
+			wait += SECOND + wait;
+		is_known |= known_at(t, a->is_ipv6) < NEVER;
+		last = most(last, wait + a->second_at * MS);
+	}
+	return is_known ? settled + last + 300 * MS : NEVER;
+}
+
+static void vacancy_is_noticed(int t)
+{
+	int64_t by = vacancy_time(t), up = timeout() ? timeout() : NEVER;
+	if (target(t)->state != OCCUPIED && is_undisturbed() && !world.limit &&
+	    by < least(up, process_end()))
+		must(!*failure(t) && reached_at(t) <= by,
+			"4: that nobody accepts is noticed");
+}
+
 /* The first ones hold for find, too. */
 static void (*const rules[])(int t) = {
 	status_is_right, end_is_in_time, find_finds_what_is_free, reason_was_so,
 	occupied_was_accepted, free_is_beside_no_server,
-	what_accepts_is_noticed,
+	what_accepts_is_noticed, vacancy_is_noticed,
 };
 
 /* What -t 0 reaches, a TIME of the connect timeout and 1 s reaches, too, where
