@@ -3088,22 +3088,23 @@ nstest_a_name_server_that_becomes_reachable() {
 }
 
 # From 127.0.0.1, which is asked without a file, and from 127.0.0.3: both are
-# silent.
+# silent, the latter about its last candidate. All begins anew.
 nstest_a_resolv_conf_that_changes_is_followed() {
 	listen4
 	dns <<-EOF
 		* *
 		server 127.0.0.1
 		server 127.0.0.2
-		db A 127.0.0.1
+		db.b.test A 127.0.0.1
 		server 127.0.0.3
+		db.a.test * nxdomain
 	EOF
 	for before in 1 3; do
 		start_portend -t 15 "db:$port" occupied
 		wait_until was_asked "127\.0\.0\.$before .* A db\$"
-		echo "nameserver 127.0.0.2" >/etc/resolv.conf
+		echo "nameserver 127.0.0.2${nl}search b.test" >/etc/resolv.conf
 		ends_within 4500
-		echo "nameserver 127.0.0.3" >/etc/resolv.conf
+		echo "nameserver 127.0.0.3${nl}search a.test" >/etc/resolv.conf
 	done
 	# Of those that were there nothing is left open.
 	seq 8 | sed 's/^/nameserver 127.0.0./' >/etc/resolv.conf
@@ -3364,10 +3365,9 @@ nstest_what_fitted_does_not_count_for_free() {
 		* * servfail
 	EOF
 	for words in "-t .7" "-t 0 -c .7" "-t 2" "-t 0 -c 2"; do
-		names="fails itself"
 		case $words in
-		*.7) names="$names slow hangs" ;;
-		*) names="$names two" ;;
+		*.7) names="fails itself slow hangs" ;;
+		*) names="fails itself two" ;;
 		esac
 		runs 1 $words $(targets $names) free
 		for name in $names; do
