@@ -2990,7 +2990,7 @@ nstest_a_longer_time_is_not_worse_with_a_name_server() {
 	never_worse 1 <<-EOF
 		both A 127.0.0.1 / AAAA ::1
 		twice A after=2 127.0.0.1 / AAAA after=3 nodata
-		silent5 A after=5 delay=60 127.0.0.1 / AAAA after=5 delay=300 ::1
+		late5 A after=5 delay=60 127.0.0.1 / AAAA after=5 delay=300 ::1
 		halfslow A 127.0.0.1 / AAAA delay=500 ::1
 		xhalfdenied A / AAAA nodata
 		refused6 A refused / AAAA delay=500 ::1

@@ -1731,8 +1731,8 @@ static void what_accepts_is_noticed(int t)
 		"5: what accepts is noticed in time");
 }
 
-/* When it must have been noticed that nobody accepts, or no more; NEVER: perhaps
- * not. What has accepted must be silent or unreachable twice. */
+/* When it must have been noticed that nobody accepts, or no more; NEVER: maybe
+ * never. What has accepted must be silent or unreachable twice. */
 static int64_t vacancy_time(int t)
 {
 	bool is_dns = target(t)->kind == DNS, is_known = false;
@@ -1740,7 +1740,7 @@ static int64_t vacancy_time(int t)
 	int64_t last = 0, settled = !is_dns ? known_at(t, 0) :
 		(denial_time(0) + MS) * (position(t) + 1) +
 		(world.resolv_at ? world.resolv_at * MS + 1100 * MS : 0);
-	if ((is_dns && (server_count() > 1 || settled <= 0)) || world.hosts_at ||
+	if (world.hosts_at || (is_dns && (server_count() > 1 || !settled)) ||
 	    settled > (is_once ? connect_timeout() / 10 * 9 : HORIZON))
 		return NEVER;
 	for (int i = 0; i < address_count(t); i++) {
