@@ -3924,8 +3924,8 @@ nstest_find_with_a_name() {
 	need_ipv6
 	taken_and_free
 	dns <<-EOF
-		both A 127.0.0.1 / AAAA ::1
-		twice A 127.0.0.1 127.0.0.1 / AAAA ::ffff:127.0.0.1
+		both A 127.0.0.1 / AAAA delay=300 ::1
+		twice A 127.0.0.1 127.0.0.1 / AAAA delay=300 ::ffff:127.0.0.1
 		other A 192.0.2.77
 		silent *
 	EOF
