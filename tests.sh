@@ -2857,9 +2857,11 @@ nstest_a_denial_waits_for_slower_name_servers() {
 		* * nxdomain
 		half A nodata / AAAA nodata
 		split A 127.0.0.1 / AAAA nodata
+		boot * after=6 nxdomain
 		server 127.0.0.2
 		soon * delay=200 ::1
 		later * delay=500 ::1
+		boot * after=6 delay=400 ::1
 		half A / AAAA delay=500 ::1
 		denied * delay=500 nxdomain
 		silent *
@@ -2881,6 +2883,8 @@ nstest_a_denial_waits_for_slower_name_servers() {
 		err_lacks "$unknown"
 	done
 	expect 1@900 "not bound ($unknown)" -t 0 -c .9 silent:9 occupied
+	# Both were silent for more than 5 s.
+	expect 1@9000 "not free boot:$taken" -t 9 "boot:$taken" free
 }
 
 # A server that keeps silent costs its second once, not for each candidate, and
@@ -2954,9 +2958,11 @@ never_worse() {
 	runs=
 	for name in $names; do
 		for time in 0 3 8; do
-			run_aside "$port" occupied
-			run_aside "$idle" free
-			run_aside "$port" free
+			for to in "$port occupied" "$idle free" "$port free"; do
+				set -- $to
+				start $PORTEND -qt$time $name-$time-$1-$2:$1 $2
+				runs="$runs $pid:$name:$time:$1:$2"
+			done
 		done
 	done
 	: >reached
@@ -2977,12 +2983,6 @@ never_worse() {
 		done
 	done >wrong
 	[ ! -s wrong ] || fail "$(cat wrong)"
-}
-
-# run_aside PORT STATE: of name, with time.
-run_aside() {
-	start $PORTEND -q -t $time "$name-$time-$1-$2:$1" $2
-	runs="$runs $pid:$name:$time:$1:$2"
 }
 
 nstest_a_longer_time_is_not_worse_with_a_name_server() {
