@@ -417,6 +417,7 @@ static struct run {                     /* all that a run changes */
 	bool is_accepted[TARGETS_MAX];  /* for as long as -s wants */
 	int64_t accepted[TARGETS_MAX][ADDRESSES];       /* the last one */
 	bool is_given_up[TARGETS_MAX][ADDRESSES];       /* -s: before TIME */
+	int64_t closed[TARGETS_MAX][ADDRESSES]; /* by the server: its birth */
 	size_t out_size, err_size, memory_size;
 } run;
 
@@ -693,6 +694,9 @@ int sim_connect(int n, const struct sockaddr *to, socklen_t size)
 		tcp_connect(d);
 	must(d->t < 0 || !run.is_given_up[d->t][d->i] || !is_undisturbed() ||
 		world.limit, "4: what -s has opened stays open for TIME");
+	must(d->t < 0 || !run.closed[d->t][d->i] || !is_undisturbed() ||
+		run.now > run.closed[d->t][d->i] + 95 * MS,
+		"4: what was closed begins anew after 100 ms");
 	return fail(CALL_connect, EINPROGRESS);
 }
 
@@ -709,6 +713,8 @@ static void check_end(const struct file *d)
 	run.accepted[d->t][d->i] = d->answered;
 	run.is_given_up[d->t][d->i] = d->ended > run.now && open > MS &&
 		open < world.stable * MS;
+	if (d->ended < d->answered + world.stable * MS && d->ended <= run.now)
+		run.closed[d->t][d->i] = d->born;
 	must(world.stable || open < 200 * MS || run.stopped_at > d->born ||
 		run.faults > 20, "4: probes are closed within 0.2 s");
 	must(world.stable || (d->is_rst && !d->is_quick),
