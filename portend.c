@@ -1494,7 +1494,7 @@ static void question_send(struct target *t, int f)
 		if (size == 0)
 			said = NAME_UNKNOWN;
 		else if (configuration.is_tcp_only)
-			said = is_asked(q, i) ? before
+			said = is_asked(q, i) ? said
 				: stream_start(t, f, i, NAME_ASKED);
 		else if (!*fd)
 			said = connect_server(fd, i, SOCK_DGRAM, NAME_ASKED);
@@ -2504,8 +2504,8 @@ static void look_into_hosts(void)
 }
 
 /* Asks for all that are due, first for those that never were, beginning
- * anywhere, but not for so many at once that answers are lost. After a candidate
- * that can be no name the next one is asked for at once. */
+ * anywhere, but not for so many at once that answers are lost. After one that
+ * can be no name the next candidate is asked for at once. */
 static void ask_names(void)
 {
 	size_t count = targets_end - targets, first = loop.now % count;
