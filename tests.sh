@@ -174,11 +174,6 @@ is_running() {
 	esac
 }
 
-# is_sleeping PID: it waits in the kernel.
-is_sleeping() {
-	grep -q '^State:[[:blank:]]*S' "/proc/$1/status"
-}
-
 # finish PID: waits for its end, and sets status.
 finish() {
 	_tries=$((bound * 50))
@@ -386,11 +381,6 @@ is_reserved4() {
 is_reserved6() {
 	grep -qs "0\{24\}01000000:$(printf %04X "$1") [0-9A-F]*:[0-9A-F]* 06" \
 		/proc/net/tcp6
-}
-
-# is_asking HEX PORT: a SYN is on its way to there, and not answered.
-is_asking() {
-	grep -q "$(printf '%s:%04X 02 ' "$1" "$2")" /proc/net/tcp
 }
 
 # serve TYPE [OPTIONS]: socat listening on port, which logs into socat.log;
@@ -1539,7 +1529,7 @@ nstest_pid_shortens_no_silence() {
 	done
 	start_process
 	start_portend -c 20 -p $process $at free
-	wait_until is_asking 010200C0 80
+	wait_until grep -q '010200C0:0050 02 ' /proc/net/tcp     # a SYN
 	pass_time 300
 	stop "$process"
 	ends 1 "not free $at (Process $process has ended)"
@@ -2287,14 +2277,10 @@ test_closed_descriptors_never_become_a_socket() {
 
 # has_sockets -OP N: the waiter has so many open.
 has_sockets() {
-	test "$(count_sockets "$waiter")" "$@"
-}
-
-# count_sockets PID: prints how many it has open.
-count_sockets() {
-	for _fd in /proc/"$1"/fd/*; do
+	for _fd in /proc/"$waiter"/fd/*; do
 		readlink "$_fd"
-	done | grep -c '^socket:'
+	done >descriptors
+	test "$(grep -c '^socket:' descriptors)" "$@"
 }
 
 test_command_that_cannot_be_run() {
@@ -2336,7 +2322,8 @@ test_signals_end_a_wait() {
 }
 
 is_sleeping_portend() {
-	grep -q "occupied" "/proc/$1/cmdline" && is_sleeping "$1" &&
+	grep -q "occupied" "/proc/$1/cmdline" &&
+		grep -q '^State:[[:blank:]]*S' "/proc/$1/status" &&
 		! grep -Eq "default-signal|ulimit" "/proc/$1/cmdline"
 }
 
