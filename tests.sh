@@ -4397,13 +4397,11 @@ nstest_a_connection_to_itself_is_nobody() {
 
 # Tests: process 1
 
-# children PID: prints the processes that it has started.
-children() {
-	cat "/proc/$1/task/$1/children" 2>/dev/null
-}
-
-has_child() {
-	[ "$(children "$1")" ]
+# Sets first to the waiter's child, which is process 1, as it is called here.
+has_first() {
+	first=$(cat "/proc/$waiter/task/$waiter/children" 2>/dev/null)
+	first=${first% }
+	[ "$first" ]
 }
 
 need_process_1() {
@@ -4414,15 +4412,13 @@ need_process_1() {
 }
 
 # start_first CODE ARG...: portend as process 1, in a shell that executed CODE.
-# waiter and first are the processes, as they are called here.
 start_first() {
 	_code=$1
 	shift
 	start_command $signals sh -c "$_code; exec unshare -p --kill-child \
 		--mount-proc \"\$@\"" sh "$PORTEND" -v "$@"
 	wait_for_err "Connection refused"
-	first=$(children "$waiter")
-	first=${first% }
+	wait_until has_first
 }
 
 nstest_signals_end_process_1() {
@@ -4448,9 +4444,7 @@ nstest_signals_end_process_1_late() {
 		start $signals unshare -p --kill-child --mount-proc \
 			"$PORTEND" $options /nosuch/x occupied 2>pipe
 		waiter=$pid
-		wait_until has_child "$waiter"
-		first=$(children "$waiter")
-		first=${first% }
+		wait_until has_first
 		wait_until is_writing "$first"
 		need_signal 15
 		kill -TERM "$first"
@@ -4467,14 +4461,11 @@ nstest_command_as_process_1() {
 	native_only "process 1"
 	need unshare
 	listen4
-	run_command unshare -p -f --mount-proc "$PORTEND" -t 15 \
-		$at occupied -- cat /proc/self/status
-	is_status 0
+	PORTEND="unshare -p -f --mount-proc $PORTEND"
+	runs 0 -t 15 $at occupied -- cat /proc/self/status
 	check grep -q "^Pid:.1\$" out
 	check [ "$(grep -c '^Sig\(Cgt\|Blk\):.0*$' out)" = 2 ]
-	run_command unshare -p -f --mount-proc "$PORTEND" -t 15 \
-		$at occupied -- sh -c 'kill $$; exit 3'
-	is_status 3
+	runs 3 -t 15 $at occupied -- sh -c 'kill $$; exit 3'
 }
 
 # Tests: find in a network
