@@ -1662,8 +1662,6 @@ Port $(printf %0255d 0) not bound on 127.0.0.1." \
 		-t "$(printf %0254d 0)$(printf '\302\233')" h:80 free
 }
 
-# In the order of the arguments; where the end comes early nothing is said of
-# those that wait.
 test_messages_and_their_order() {
 	taken_and_free
 	absent="(No such file or directory)"
@@ -1672,9 +1670,6 @@ test_messages_and_their_order() {
 		-t .2 $at "127.0.0.1:$taken" occupied \
 		"localhost:$taken" $at free \
 		"0.0.0.0:$port" occupied "unix:./x" ./y occupied
-	expect 1 "in use 127.0.0.1:$taken" -t 60 $at ./x occupied \
-		"127.0.0.1:$taken" free "localhost:$taken" assert-free \
-		./y occupied
 	# ::ffff:127.0.0.1 is 127.0.0.1, also where IPv6 is off.
 	listen4
 	four=$port
@@ -1716,7 +1711,7 @@ test_verbose_tells_changes_only() {
 after() {
 	has_lines 2 err
 	check [ "$(head -n 1 err)" = "portend: $at: $1" ]
-	err_has "^portend: 127\.0\.0\.1:$port: $2 after [0-9]+\.[0-9]{3} s\$"
+	err_has "^portend: $at: $2 after [0-9]+\.[0-9]{3} s\$"
 	check awk -v least="$3" 'END { exit $(NF - 1) * 1000 < least }' err
 }
 
@@ -1742,9 +1737,8 @@ test_a_wait_outlives_its_standard_error() {
 	default_signals
 	for to in 'exec 2>&4 4>&-' 'exec 4>&- 2>&-'; do
 		free_port
-		start $signals sh -c "$to; exec \"\$@\"" sh $PORTEND -v -t 20 \
-			$at occupied -- touch "$dir/done.$port"
-		waiter=$pid
+		start_command $signals sh -c "$to; exec \"\$@\"" sh $PORTEND \
+			-v -t 20 $at occupied -- touch "$dir/done.$port"
 		pass_time 200
 		still_waits
 		serve4
@@ -1812,9 +1806,11 @@ test_not_reached() {
 		expect 1 "in use 127.0.0.1:$taken" "$host:$taken" assert-free
 	done
 	expect 0 '' $at "localhost:$port" assert-free
-	# The first that is occupied ends the program, whatever else is awaited.
-	expect 1 "in use 127.0.0.1:$taken" $at occupied "localhost:$port" \
-		"127.0.0.1:$taken" assert-free -- touch ran
+	# The first that is occupied ends the program, whatever else is awaited;
+	# of that nothing is said.
+	expect 1 "in use 127.0.0.1:$taken" -t 60 $at ./x occupied \
+		"127.0.0.1:$taken" free "localhost:$port" \
+		"localhost:$taken" assert-free ./y occupied -- touch ran
 	check [ ! -e ran ]
 	# It does not wait for its own, but the others may take their time.
 	expect 1@300 "not bound $at" -t .3 $at assert-free $at occupied
@@ -1838,23 +1834,21 @@ test_a_failed_check_ends_the_wait() {
 }
 
 test_a_hundred_probes_are_never_accepted() {
-	listen4
-	four=$port
-	listen6
-	for target in "127.0.0.1:$four" "[::1]:$port"; do
+	listen_both
+	for target in "127.0.0.1:$taken4" "[::1]:$taken6"; do
 		expect 0 '' -t 10 $(repeat 100 $target) occupied
 		runs 1 -t .5 $target free
 		runs 1 $target assert-free
 	done
 	for _ in 1 2 3 4 5; do
-		runs 1 -t 0 "localhost:$four" free
-		runs 0 "0.0.0.0:$four" occupied
+		runs 1 -t 0 "localhost:$taken4" free
+		runs 0 "0.0.0.0:$taken4" occupied
 	done
-	connect_once "TCP4:127.0.0.1:$four"
-	connect_once "TCP6:[::1]:$port"
+	connect_once "TCP4:127.0.0.1:$taken4"
+	connect_once "TCP6:[::1]:$taken6"
 	check [ "$(accepted)" = 2 ]
-	check [ "$(grep -c "$(printf ':%04X .* 06 ' "$four")" /proc/net/tcp)" \
-		-le 1 ]
+	closed=$(grep -c "$(printf ':%04X .* 06 ' "$taken4")" /proc/net/tcp)
+	check [ "$closed" -le 1 ]
 }
 
 test_what_was_reached_stays_reached() {
@@ -1878,20 +1872,14 @@ test_what_was_reached_stays_reached() {
 }
 
 test_localhost_is_both_families() {
-	listen6
-	at=127.0.0.1:$port
+	listen_both
 	rows <<-EOF
-		0 | | -t 0 localhost:$port occupied
-		1 | not free | -t 0 localhost:$port free
-		0 | | -t 0 $at free
-		1 | not bound | -t 0 $at occupied
-	EOF
-	listen4
-	rows <<-EOF
-		0 | | -t 0 localhost:$port occupied
-		1 | not free | -t 0 localhost:$port free
-		0 | | -t 0 [::1]:$port free
-		1 | not bound | -t 0 [::]:$port occupied
+		0 | | -t 0 localhost:$taken4 localhost:$taken6 occupied
+		1 | not free | -t 0 localhost:$taken4 free
+		1 | not free | -t 0 localhost:$taken6 free
+		0 | | -t 0 127.0.0.1:$taken6 [::1]:$taken4 free
+		1 | not bound | -t 0 127.0.0.1:$taken6 occupied
+		1 | not bound | -t 0 [::]:$taken4 occupied
 	EOF
 }
 
@@ -2043,9 +2031,7 @@ test_stable_through_a_proxy() {
 		0 | | -s 2 $at assert-free
 	EOF
 	runs 1@1500 -s 1 -t 1.5 $at occupied    # beside load one may be open
-	start_portend -v -s .5 -t 20 $at occupied
-	front=$port
-	wait_for_err "Connection closed"
+	start_until "Connection closed" -s .5 -t 20 $at occupied
 	port=$backend
 	clock
 	begun=$time
@@ -2053,12 +2039,9 @@ test_stable_through_a_proxy() {
 	ends 0
 	since "$begun"
 	took_at_least 500
-	has_lines 2 err
-	check [ "$(head -n 1 err)" = "portend: $at: Connection closed" ]
-	err_has "^portend: $at: occupied after [0-9]+\.[0-9]{3} s\$"
+	after "Connection closed" occupied 500
 	check_not grep -E ' [EW] |reset' socat.log
 	# And back again.
-	port=$front
 	start_until "Connection accepted" -s .5 -t 20 $at free
 	stop "$server"
 	ends 0
@@ -2455,8 +2438,7 @@ test_find_names_the_address_in_use() {
 
 test_find_waits() {
 	listen4 ''
-	for word in "$port" "127.0.0.1:$port" "localhost:$port" "$port-$port"
-	do
+	for word in "$port" $at "localhost:$port" "$port-$port"; do
 		expect_like 1@300 "(Port $port|No port from $port to $port) is\
  (in use|free)( on (0\.0\.0\.0|127\.0\.0\.1))?\." -t .3 "$word" find
 	done
@@ -4486,12 +4468,10 @@ nstest_a_reserved_port_is_given_to_nobody() {
 	listen4 ""
 	taken=$port
 	serve TCP6-LISTEN ipv6only=1
-	free_port
 	set_ports 20000 20199
-	runs 0 -r find
-	reserved=$(cat out)
-	nobody_gets "$reserved"
-	filter output tcp sport "$reserved" tcp dport "$taken" counter
+	finds 1 -r find
+	nobody_gets "$port"
+	filter output tcp sport "$port" tcp dport "$taken" counter
 	filter output tcp dport "$taken" tcp flags '&' '(syn|ack) == syn' \
 		counter
 	targets=$(repeat 500 "localhost:$taken")
@@ -4502,7 +4482,6 @@ nstest_a_reserved_port_is_given_to_nobody() {
 	count=$(counts)
 	check [ "${count#* }" -ge 10000 ]
 	check [ "${count% *}" = 0 ]
-	port=$reserved
 	for options in "TCP4-LISTEN bind=127.0.0.1" TCP4-LISTEN TCP6-LISTEN \
 		"TCP6-LISTEN ipv6only=1,bind=[::1]"; do
 		serve $options
@@ -4712,8 +4691,7 @@ nstest_an_empty_root() {
 	bad "localhost:http" "no such port or service" "localhost:http" free
 	expect 1 "in use $at" $at find
 	for reserve in '' -r; do
-		runs 0 $reserve 0 localhost:0 find
-		check [ "$(sort -u out | wc -l)" = 2 ]
+		finds 2 $reserve 0 localhost:0 find
 	done
 	free_port
 	expect 0 '' -t 15 "localhost:$port" "[::1]:$port" /nosuch free
