@@ -3983,12 +3983,9 @@ nstest_ip_nonlocal_bind() {
 	listen6 'bind=[::]'
 	expect 0 '' -c .3 "[2001:db8::1]:$port" assert-free
 	# These are this machine's.
-	for host in 192.0.2.2 127.0.0.5 2001:db8::2; do
+	for host in 192.0.2.2 127.0.0.5 '[2001:db8::2]'; do
 		case $host in
-		*:*)
-			host=[$host]
-			listen6 "bind=$host"
-			;;
+		*:*) listen6 "bind=$host" ;;
 		*) listen4 "bind=$host" ;;
 		esac
 		drop_syns "$port"
@@ -4307,23 +4304,20 @@ nstest_lo_is_down() {
 
 nstest_a_listener_while_its_interface_is_down() {
 	silent_network
-	for host in 127.0.0.1 '[::1]' 192.0.2.2; do
-		case $host in
-		*:*) listen6 "bind=$host" ;;
-		*) listen4 "bind=$host" ;;
-		esac
-		case $host in
-		*1*1*) device=lo name=localhost ;;
-		*) device=silent name=$host ;;
-		esac
-		ip link set $device down
+	while read -r listen host device name; do
+		$listen "bind=$host"
+		ip link set "$device" down
 		rows <<-EOF
 			1 | in use $host:$port | -c .3 $host:$port assert-free
 			1 | in use $host:$port | -c .3 $name:$port assert-free
 			0 | | -c .3 $host:1 assert-free
 		EOF
-		ip link set $device up
-	done
+		ip link set "$device" up
+	done <<-EOF
+		listen4 127.0.0.1 lo localhost
+		listen6 [::1] lo localhost
+		listen4 192.0.2.2 silent 192.0.2.2
+	EOF
 	# They are this machine's also where no interface has them.
 	listen6 ''
 	port6=$port
