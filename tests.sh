@@ -4713,9 +4713,9 @@ nstest_a_busybox_userland() {
 	done
 	run_command chroot root /bin/sh -c \
 		'PATH=/bin:/usr/bin PORTEND=/portend TMPDIR=/tmp exec /tests.sh \
-		help spellings assert_free bad_words bad_options messages \
-		quiet verbose_tells not_reached hundred_probes test_sockets \
-		command_ signals_end_a one_check_is_one find_takes find_waits'
+		help spellings bad_words bad_options not_shown messages quiet \
+		verbose_tells not_reached stays_reached is_both a_hundred_ \
+		sockets command_ end_a_wait check_is_one find_takes find_waits'
 	grep '^not ok' out | sed 's/^/# /'
 	is_status 0
 	check grep -qE '^[2-9][0-9] passed, 0 failed, [0-9]+ skipped$' out
