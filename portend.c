@@ -2072,12 +2072,14 @@ static bool await_confirmation(struct address *a, int answer)
 }
 
 /* True for a probe from a link-local address to one that is none: routers send
- * it no farther, and the address that should be its source is tentative. */
+ * it no farther. The address that should be its source may be tentative, but
+ * not for longer than some seconds (RFC 4862, 5.4). */
 static bool is_stranded(const struct address *a)
 {
 	union endpoint self;
 	socklen_t size = sizeof self;
-	return a->fd && a->endpoint.family == AF_INET6 &&
+	return loop.now < loop.start + PATIENCE &&
+	       a->fd && a->endpoint.family == AF_INET6 &&
 	       getsockname(a->fd, &self.any, &size) == 0 &&
 	       IN6_IS_ADDR_LINKLOCAL(&self.in6.sin6_addr) &&
 	       !IN6_IS_ADDR_LINKLOCAL(&a->endpoint.in6.sin6_addr);
@@ -2604,16 +2606,17 @@ static void nap(void)
 
 /* ICMP says that nobody is at the name server's port (udp(7)), not which packet
  * it is about: whatever was asked there is not answered. Where only a repeat is
- * refused (ICMP is limited, icmp(7)) the server has let its time pass, too. */
+ * refused (ICMP is limited, icmp(7)), 1 s after a denial, the server has let its
+ * time pass, too. */
 static void take_refusal(int f, int i)
 {
-	for (struct target *t = targets; t < targets_end; t++)
-		if (t->lookup.is_under_way &&
-		    t->lookup.questions[f].said[i] == NAME_ASKED) {
-			t->lookup.questions[f].said[i] = NAME_SILENT;
-			is_slow[f][i] |= loop.now > t->lookup.begun +
-				SECOND - LOST;
-		}
+	for (struct target *t = targets; t < targets_end; t++) {
+		struct question *q = &t->lookup.questions[f];
+		if (!t->lookup.is_under_way || q->said[i] != NAME_ASKED)
+			continue;
+		q->said[i] = NAME_SILENT;
+		is_slow[f][i] |= q->until && loop.now > q->until - LOST;
+	}
 }
 
 /* Takes what has come, until that closes the socket. */

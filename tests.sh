@@ -3063,6 +3063,22 @@ nstest_a_name_server_that_becomes_reachable() {
 	done
 }
 
+# As at boot: both were refused for a second, and then the slower one knows it.
+nstest_a_slow_name_server_that_becomes_reachable() {
+	listen4
+	own_etc 2 3 "search a.test b.test"
+	zone <<-EOF
+		server 127.0.0.2
+		db.b.test A 127.0.0.9
+		server 127.0.0.3
+		db.a.test A delay=300 127.0.0.1
+	EOF
+	start_until "db:$port: $unanswered" -t 15 "db:$port" free
+	pass_time 1300
+	serve_zone
+	wait_for_err "db:$port: Connection accepted"
+}
+
 # From 127.0.0.1, which is asked without a file, and from 127.0.0.3: both are
 # silent, the latter about its last candidate. All begins anew.
 nstest_a_resolv_conf_that_changes_is_followed() {
@@ -4082,7 +4098,6 @@ nstest_a_tentative_address() {
 	ip link set lo down
 	expect 1 "not free $text" -c 9 '[2001:db8::9]:9' assert-free
 	ip addr add fe80::5/64 dev one nodad
-	# From there no router sends it on.
 	ip -6 route add default dev one
 	expect 1 "not free $text" -c .1 '[2001:db9::9]:9' assert-free
 	check is_tentative one
