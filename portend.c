@@ -1667,8 +1667,8 @@ static void candidate_over(struct target *t, int answer)
 		lookup_over(t, l->verdict);
 }
 
-/* What a family's answer does not have, is listed no more: nothing else has
- * been listed since it was asked for. */
+/* The family is denied, or all is known that fitted: what has not been listed
+ * since this candidate was first asked for is listed no more. */
 static void unlist_rest(struct target *t, int f, int answer)
 {
 	if (answer == NAME_UNKNOWN || answer == NAME_FITTED)
@@ -2696,9 +2696,10 @@ static void watch_process(void)
 	int fd = 0;
 	if (options.pid)
 		fd = syscall(SYS_pidfd_open, (int)options.pid, 0);
-	/* With Linux 6.1 EINVAL is a leader of a group that it has left, too. */
+	/* EINVAL is a thread or, with Linux 6.1, one that led a group and has
+	 * ended: of that kill(2) says ESRCH. */
 	if (fd < 0 && errno == EINVAL)
-		kill(options.pid, 0);   /* ESRCH, if there is no such process */
+		kill(options.pid, 0);
 	if (fd >= OPEN_MAX || (fd < 0 && errno != ESRCH))
 		die(EXIT_NOT_REACHED, "-p", fd < 0 ? errno : EMFILE);
 	if (options.timeout == 0)
