@@ -1271,8 +1271,8 @@ test_ten_thousand_targets() {
 	bad "$(echo "$list" | cut -c 1-255)" "no host" "$list" free
 	bad "$(echo "$list" | cut -c 1-255)" "no port" "${list}h:" free
 	accepted_none "TCP4:$at"
-	expect 0 '' -t 15 "$@" occupied
-	expect 0 '' -t 15 "$list$at" "x://u:p@$list$at/x" occupied
+	expect 0 '' -t 25 "$@" occupied
+	expect 0 '' -t 25 "$list$at" "x://u:p@$list$at/x" occupied
 	long=$(printf %0100000d 0 | tr 0 a)
 	short=$(printf %0255d 0 | tr 0 a)
 	bad "$short" "$bad_word" "$long" free
@@ -2933,7 +2933,7 @@ never_worse() {
 	names=$(sed -n 's/-[*].*//p' rules | sort -u)
 	runs=
 	for name in $names; do
-		for time in 0 3 8; do
+		for time in 0 3 12; do
 			for to in "$port occupied" "$idle free" "$port free"; do
 				set -- $to
 				start $PORTEND -qt$time $name-$time-$1-$2:$1 $2
@@ -2953,7 +2953,7 @@ never_worse() {
 			case $case/$name/$times in
 			"$port:free"/*/ | */x*/) ;;
 			"$port:free"/*) echo "$name: free beside a listener" ;;
-			*/"0 3 8 " | */"3 8 " | */"8 ") ;;
+			*/"0 3 12 " | */"3 12 " | */"12 ") ;;
 			*) echo "$name: $case, only with -t $times" ;;
 			esac
 		done
