@@ -322,8 +322,6 @@ static const char *host_text(int t)     /* as it is given, but for brackets */
 		: ip_text(t, 0);
 }
 
-/* What happens in it */
-
 struct packet {                         /* an answer on its way */
 	struct packet *next;            /* on the same socket, by time */
 	ns at;
@@ -1107,7 +1105,7 @@ static void run_program(void)
 		check_end(&files[n]);
 		must(files[n].sort != TEXT || is_cut(), "8: none is leaked");
 	}
-	TRACE("ended with %d%s", run.status, is_cut() ? ", cut" : "");
+	TRACE("ended with %d", run.status);
 }
 
 /* What is so in the world: this follows SPEC.md, and not the program */
@@ -1241,7 +1239,6 @@ static void reason_was_so(int t)
 		heard = most(heard, said_at(k / 2, k % 2));
 	must(!strstr(why, "(No answer from the") || patience < SECOND + 2 *
 		heard * (world.domains + 1), "3: the name server did answer");
-	/* Where a candidate has failed, the name may exist. */
 	must(!strstr(why, "(Name does not") || world.servers > 1 || !fails ||
 		target(t)->kind != DNS || fails > world.domains + 1 ||
 		fails == target(t)->exists + 1 || world.resolv_at ||
@@ -1271,7 +1268,8 @@ static bool is_never_free(int t, int i)
 		 behaviours[a->first].is & TROUBLE);
 }
 
-/* Some server has said what it knows; one that could not be asked has not. */
+/* Some server has said what it knows; not one that could not be asked, or whose
+ * whole answer was late for TIME. */
 static void free_is_beside_no_server(int t)
 {
 	bool is_dns = target(t)->kind == DNS;
@@ -1280,8 +1278,11 @@ static void free_is_beside_no_server(int t)
 	bool is_over = run.stopped_for && ((is_dns && world.use_vc) ||
 		(timeout() && timeout() < run.stopped_for + 100 * MS));
 	for (int k = 0; k < 2 * server_count(); k++) {
-		is_told |= replies[says(k / 2, k % 2)].is & KNOWS;
-		is_unsent |= says(k / 2, k % 2) == FIREWALLED;
+		enum says what = says(k / 2, k % 2);
+		is_unsent |= what == FIREWALLED;
+		is_told |= replies[what].is & KNOWS && (what != TRUNCATES ||
+			server(k / 2)->stream || 2 * server_delay(k / 2, k % 2)
+			< time_up() + run.stopped_for + 50 * MS);
 	}
 	must(!is_dns || world.use_vc || (is_told && (!is_unsent ||
 		world.servers > 1)), "6: free only if the name is known");
