@@ -1862,6 +1862,9 @@ static int set_option(int fd, int level, int name, int value)
 	return setsockopt(fd, level, name, &value, sizeof value);
 }
 
+/* For SO_LINGER: close(2) sends a RST, or goes the ordinary way. */
+static const struct linger rst = { .l_onoff = 1 }, fin = { .l_onoff = 0 };
+
 /* Turns an endpoint into the source of what goes there; nothing is sent. */
 static int find_source(union endpoint *e)
 {
@@ -2017,16 +2020,14 @@ static int open_address(struct address *a)
  * no longer than nine tenths of TIME or until it is up, whichever is later. */
 static int probe_begin(struct address *a)
 {
-	static const struct linger rst = { .l_onoff = 1 };
 	const union endpoint *e = &a->endpoint;
 	int error = open_address(a);
 	if (error)
 		return error;
 	/* A kernel without TCP_QUICKACK is no obstacle. */
-	if (e->family != AF_UNIX && !options.stable) {
+	if (e->family != AF_UNIX && !options.stable)
 		set_option(a->fd, IPPROTO_TCP, TCP_QUICKACK, 0);
-		setsockopt(a->fd, SOL_SOCKET, SO_LINGER, &rst, sizeof rst);
-	}
+	setsockopt(a->fd, SOL_SOCKET, SO_LINGER, &rst, sizeof rst);
 	error = connect_socket(a->fd, e);
 	if (error) {
 		close_socket(&a->fd);
@@ -2090,6 +2091,7 @@ static bool is_stranded(const struct address *a)
 static void settle(struct target *t, struct address *a, int answer)
 {
 	if (answer == ACCEPTED && options.stable && !a->is_open) {
+		setsockopt(a->fd, SOL_SOCKET, SO_LINGER, &fin, sizeof fin);
 		watch(a->fd, POLLIN | POLLRDHUP);
 		a->is_open = true;
 		a->until = clock_now() + options.stable;

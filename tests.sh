@@ -2347,7 +2347,6 @@ test_find() {
 	expect 1 "in use $at" "localhost:$port" "localhost:$port" find
 	expect_out 0 "$port" $at find
 	finds 202 $(repeat 200 0) localhost:0 127.0.0.1:0 find
-	# As of a kernel without IPv6.
 	trace socket
 	for reserve in '' -r; do
 		run_injected socket:error=EAFNOSUPPORT:when=1 $reserve find
@@ -3125,7 +3124,6 @@ nstest_hosts_is_read_again_with_each_question() {
 	start_until accepted -t 15 "db:$port" free
 	echo "127.0.0.2 db" >/etc/hosts
 	ends 0
-	# What is on its way has nothing to say any more.
 	echo "search a.test" >/etc/resolv.conf
 	start_portend -at 9 late.:1 other:1 free
 	wait_until was_asked ' A late$'
@@ -3267,7 +3265,6 @@ nstest_use_vc() {
 	expect 1 "not bound ($failing)" -t 0 -c 9 "y.b.test:$port" occupied
 	asked 0 ' udp '
 	check was_asked ' tcp .* AAAA x.b.test$'
-	# Nor does it take the descriptors of others.
 	printf '%s\n' "nameserver 127.0.0.1" "options use-vc" >/etc/resolv.conf
 	free_port
 	drop_syns "$port"
@@ -4383,6 +4380,9 @@ nstest_a_connection_to_itself_is_nobody() {
 		targets=$(repeat 96 "$host:$port")
 		expect 0 '' $targets assert-free
 		expect 0 '' -t 15 $targets free
+		expect 0 '' -s 9 $(repeat 300 "$host:$((port + 2))") assert-free
+		_hex=$(printf %04X $((port + 2)))
+		check_not grep ":$_hex [^ ]*:$_hex 06" /proc/net/tcp*
 	done
 }
 
