@@ -1269,22 +1269,22 @@ static bool is_never_free(int t, int i)
 }
 
 /* Some server has said what it knows; not one that could not be asked, or whose
- * whole answer was late for TIME. */
+ * TCP had neither the whole answer nor its second. */
 static void free_is_beside_no_server(int t)
 {
-	bool is_dns = target(t)->kind == DNS;
-	bool is_told = false, is_unsent = false;
+	bool is_dns = target(t)->kind == DNS, is_told = false, is_shut = false;
 	/* A stop leaves nothing of TIME, or of that for TCP: it was silent. */
 	bool is_over = run.stopped_for && ((is_dns && world.use_vc) ||
 		(timeout() && timeout() < run.stopped_for + 100 * MS));
 	for (int k = 0; k < 2 * server_count(); k++) {
 		enum says what = says(k / 2, k % 2);
-		is_unsent |= what == FIREWALLED;
+		ns delay = server_delay(k / 2, k % 2);
+		is_shut |= what == FIREWALLED;
 		is_told |= replies[what].is & KNOWS && (what != TRUNCATES ||
-			server(k / 2)->stream || 2 * server_delay(k / 2, k % 2)
-			< time_up() + run.stopped_for + 50 * MS);
+			server(k / 2)->stream || delay + least(delay, SECOND) <
+			time_up() + run.stopped_for + 50 * MS);
 	}
-	must(!is_dns || world.use_vc || (is_told && (!is_unsent ||
+	must(!is_dns || world.use_vc || (is_told && (!is_shut ||
 		world.servers > 1)), "6: free only if the name is known");
 	for (int i = 0; i < address_count(t); i++)
 		must(is_over || !is_never_free(t, i), "4: free: none accepts");
