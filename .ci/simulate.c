@@ -142,6 +142,7 @@ static const struct { int code, is; } replies[] = { SAYS(ROW) };
 	X(delay, 60, 2500) X(aaaa_delay, 10, 2500)      /* besides */ \
 	X(from, 10, 2000, CHANGE)       /* deaf to sockets of before */ \
 	X(middlebox, 6, 1)              /* passes one answer a port */ \
+	X(burst, 50, 6)                 /* of ICMP, then 1 a second; 0: all */ \
 	X(fails, 5, 3)                  /* for that candidate, and 1 */
 
 #define FAULT_FIELDS(X) \
@@ -349,6 +350,7 @@ static struct run {                     /* all that a run changes */
 	ns started;                     /* the first reading of the clock */
 	int calls, counts[32], faults, idle, packets, status;
 	ns asked[TARGETS][2][DOMAINS + 1][SERVERS];     /* when */
+	ns icmp[SERVERS];               /* when its burst is whole again */
 	bool is_executed, is_seen[256]; /* by errno */
 	bool is_accepted[TARGETS];      /* for as long as -s wants */
 	ns accepted[TARGETS][ADDRESSES];        /* the last one */
@@ -548,7 +550,6 @@ int sim_socket(int family, int type, int protocol)
 int sim_connect(int n, const struct sockaddr *to, socklen_t size)
 {
 	struct file *d = enter(CALL_connect, n, 0);
-	int error = 0;
 	/* As the kernel has it; and SPEC.md calls that of use-vc no trouble. */
 	if (!d)
 		return errno == (files[n].sort == UDP || world.use_vc ?
@@ -557,10 +558,9 @@ int sim_connect(int n, const struct sockaddr *to, socklen_t size)
 	TRACE("  target %d address %d, or server %d", d->t, d->i, d->s);
 	enum behaviour b = d->t < 0 ? ACCEPTS
 		: behaviour_at(d->t, d->i, run.now, NULL);
-	if (d->sort == TCP || (b != BLOCKED && b != NO_PORT))
-		error = behaviours[b].now;
-	if (d->s >= 0 && server(d->s)->says == ROUTELESS)
-		error = ENETUNREACH;
+	int error = d->s >= 0 && server(d->s)->says == ROUTELESS ? ENETUNREACH
+		: d->sort == TCP || (b != BLOCKED && b != NO_PORT)
+		? behaviours[b].now : 0;
 	d->is_connected = !error;
 	if (error || d->sort == UDP)
 		return error ? fail(error) : 0;
@@ -702,12 +702,17 @@ static void ask_server(struct file *d, struct packet *p)
 	    what == MUTE || (own->middlebox && d->has_passed))
 		return;
 	d->has_passed = true;
-	if (is_stream && own->stream == CLOSES)
+	if (is_stream && own->stream == CLOSES) {
 		d->ended = at;
-	else if (!is_stream && what == CLOSED)
+	} else if (!is_stream && what == CLOSED) {
+		ns *whole = &run.icmp[p->s];
+		if (own->burst && *whole > run.now + (own->burst - 1) * SECOND)
+			return;
+		*whole = most(*whole, run.now) + SECOND;
 		d->odd = run.now + MS / 5;
-	else
+	} else {
 		put_packet(d, p, at);
+	}
 	if (world.spurious && !is_stream && !own->middlebox && what != CLOSED)
 		put_packet(d, p, at + 5 * MS);
 	p->bytes[1] ^= 1;               /* another ID */
@@ -788,8 +793,6 @@ static short events_of(struct file *d)
 {
 	short input = d->packets && d->packets->at <= run.now ? POLLIN : 0;
 	short odd = d->odd <= run.now ? POLLERR : 0;
-	if (d->sort == NONE)
-		return POLLNVAL;
 	if (d->sort == PIDFD)
 		return run.now >= process_end() ? POLLIN : 0;
 	if (d->sort != TCP)
@@ -869,14 +872,12 @@ int sim_getsockopt(int n, int level, int name, int *error, socklen_t *size)
 int sim_setsockopt(int n, int level, int name, const int *value, socklen_t size)
 {
 	struct file *d = enter(CALL_setsockopt, n, name);
-	const unsigned char *ip = (const void *)value;
 	if (level == IPPROTO_TCP && name == TCP_QUICKACK)
 		d->is_quick = *value || d->is_connected;
 	if (level == SOL_SOCKET && name == SO_LINGER)
 		d->is_rst = *value;
-	bool is_ours = level != IPPROTO_IP || name != IP_MULTICAST_IF ||
-		ip[1] == 1;
-	return is_ours ? 0 : fail(EADDRNOTAVAIL);
+	return level != IPPROTO_IP || name != IP_MULTICAST_IF ||
+		((const char *)value)[1] == 1 ? 0 : fail(EADDRNOTAVAIL);
 }
 
 static int put_name(const struct file *d, bool is_peer, struct sockaddr *to,
@@ -1154,7 +1155,7 @@ static int candidates_before(int t)     /* the one that exists */
 /* When all addresses of a family are known; NEVER: perhaps not. */
 static ns known_at(int t, int f)
 {
-	ns best = NEVER, denied = 0;
+	ns best = NEVER, denied = 0, once = 0;
 	if (target(t)->kind == HOSTS)
 		return !world.hosts_at ? 0 : !timeout() ? NEVER
 			: world.hosts_at * MS + 1100 * MS;
@@ -1166,10 +1167,13 @@ static ns known_at(int t, int f)
 		if ((what == TRUTH || what == LIES || what == TRUNCATES) &&
 		    (server_count() == 1 || time < 900 * MS))
 			best = least(best, time);
-		denied = most(denied, most(time, said_at(s, !f)));
+		if (what == CLOSED && !world.use_vc)    /* costs 1 s once */
+			once = candidates_before(t) ? SECOND : 0;
+		else
+			denied = most(denied, most(time, said_at(s, !f)));
 	}
 	best += world.resolv_at ? world.resolv_at * MS + 1100 * MS : 0;
-	return least(best + candidates_before(t) * denied, NEVER);
+	return least(best + candidates_before(t) * denied + once, NEVER);
 }
 
 /* Rules: what was told is so */
@@ -1252,10 +1256,9 @@ static bool is_never_free(int t, int i)
 {
 	const struct address *a = address(t, i);
 	ns patience = least(connect_timeout(), time_up()) / 10 * 9;
-	ns known = known_at(t, a->is_ipv6);
 	/* A question that could not be sent may be 1 s late. */
-	if (run.faults && target(t)->kind == DNS)
-		known += SECOND;
+	ns known = known_at(t, a->is_ipv6) + (run.faults &&
+		target(t)->kind == DNS ? SECOND : 0);
 	if (a->second_at)
 		return a->first == ACCEPTS && behaviours[a->second].is & AWAY &&
 			a->back && a->back < 900 && !world.stable &&
