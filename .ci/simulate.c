@@ -1284,8 +1284,8 @@ static void free_is_beside_no_server(int t)
 		ns delay = server_delay(k / 2, k % 2);
 		is_shut |= what == FIREWALLED;
 		is_told |= replies[what].is & KNOWS && (what != TRUNCATES ||
-			server(k / 2)->stream || delay + least(delay, SECOND) <
-			time_up() + run.stopped_for + 50 * MS);
+			server(k / 2)->stream || !timeout() || delay + least(
+			delay, SECOND) < time_up() + run.stopped_for + 50 * MS);
 	}
 	must(!is_dns || world.use_vc || (is_told && (!is_shut ||
 		world.servers > 1)), "6: free only if the name is known");
