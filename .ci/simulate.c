@@ -339,7 +339,7 @@ struct file {                           /* behind a descriptor */
 	int error;                      /* of connect(2), when answered */
 	int port;                       /* of that */
 	bool is_bound, is_connected, is_self, is_reset, is_told;
-	bool is_quick, is_rst, has_passed;
+	bool is_quick, is_rst, has_passed, is_heard;    /* its acceptance */
 	ns born, answered, ended, odd;  /* odd: by ICMP */
 	struct packet *packets;
 	const char *text;               /* the rest of it */
@@ -585,6 +585,7 @@ static void check_end(const struct file *d)
 	run.next[d->t][d->i] = stayed >= world.stable * MS ? 0 : d->ended <=
 		run.now ? d->born + 95 * MS : stayed > MS ? NEVER : 0;
 	must(world.stable || (d->is_rst && !d->is_quick), "4: no trace");
+	must(!(d->is_heard && d->is_rst) || !world.stable, "4: -s: no RST");
 }
 
 int sim_close(int n)
@@ -606,9 +607,8 @@ int sim_bind(int n, const struct sockaddr *to, socklen_t size)
 	if (d->t < 0)
 		return 0;
 	enum behaviour b = behaviour_at(d->t, d->i, run.now, NULL);
-	if (!address(d->t, d->i)->is_local)
-		return fail(EADDRNOTAVAIL);
-	return behaviours[b].is & LISTENS ? fail(EADDRINUSE) : 0;
+	return !address(d->t, d->i)->is_local ? fail(EADDRNOTAVAIL)
+		: behaviours[b].is & LISTENS ? fail(EADDRINUSE) : 0;
 }
 
 /* Name servers */
@@ -797,8 +797,6 @@ static short events_of(struct file *d)
 		return run.now >= process_end() ? POLLIN : 0;
 	if (d->sort != TCP)
 		return POLLOUT | input | odd;
-	if (!d->is_connected)
-		return POLLOUT | POLLHUP;
 	d->odd = odd ? NEVER : d->odd;  /* this is told once */
 	if (d->answered > run.now)
 		return odd;
@@ -811,7 +809,7 @@ static short events_of(struct file *d)
 /* What is so of each now, and when something may happen next. */
 static int look(struct pollfd *polls, nfds_t count, ns *next)
 {
-	int result = 0;
+	int result = 0, asking = 0;
 	*next = process_end() > run.now ? process_end() : NEVER;
 	for (struct pollfd *p = polls; p < polls + count; p++) {
 		struct file *d = &files[most(p->fd, 0)];
@@ -821,10 +819,12 @@ static int look(struct pollfd *polls, nfds_t count, ns *next)
 		p->revents = p->fd < 0 ? 0 : events_of(d) &
 			(p->events | POLLERR | POLLHUP | POLLNVAL);
 		result += p->revents != 0;
+		asking += d->sort == UDP && d->s >= 0;
 		for (int k = 0; k < LENGTH(times) && p->fd >= 0; k++)
 			if (times[k] > run.now)
 				*next = least(*next, times[k]);
 	}
+	must(asking <= 12 * server_count(), "6: 12 sockets a name server");
 	return result;
 }
 
@@ -907,8 +907,8 @@ int sim_getsockname(int n, struct sockaddr *to, socklen_t *size)
 int sim_getpeername(int n, struct sockaddr *to, socklen_t *size)
 {
 	struct file *d = enter(CALL_getpeername, n, 0);
-	return d->sort == UDP || is_established(d) ? put_name(d, true, to, size)
-		: fail(ENOTCONN);
+	d->is_heard = d->sort == UDP || is_established(d);
+	return d->is_heard ? put_name(d, true, to, size) : fail(ENOTCONN);
 }
 
 /* The kernel: files, and all the rest */
