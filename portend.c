@@ -2608,7 +2608,7 @@ static void nap(void)
 
 /* ICMP says that nobody is at the name server's port (udp(7)), not which packet
  * it is about: whatever was asked there is not answered. Where only a repeat is
- * refused (ICMP is limited, icmp(7)), 1 s after a denial, the server has let its
+ * refused (ICMP is limited, icmp(7)), beside a denial, the server has let its
  * time pass, too. */
 static void take_refusal(int f, int i)
 {
@@ -2617,7 +2617,8 @@ static void take_refusal(int f, int i)
 		if (!t->lookup.is_under_way || q->said[i] != NAME_ASKED)
 			continue;
 		q->said[i] = NAME_SILENT;
-		is_slow[f][i] |= q->until && loop.now > q->until - LOST;
+		is_slow[f][i] |= q->until &&
+			loop.now >= t->lookup.begun + SECOND;
 	}
 }
 
