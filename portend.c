@@ -241,6 +241,7 @@ struct question {                   /* for the addresses of a family */
 	unsigned id;
 	int said[SERVERS_MAX];      /* by each name server; 0: not asked */
 	struct stream *streams[SERVERS_MAX];    /* the last one to each */
+	bool was_silent[SERVERS_MAX];   /* for 1 s, and is asked again */
 	bool has_fitted;            /* a truncated answer had addresses */
 	int64_t until;              /* then a denial counts; 0: none so far */
 };
@@ -1504,6 +1505,7 @@ static void question_send(struct target *t, int f)
 		    send(*fd, query, size, MSG_NOSIGNAL) < 0)
 			said = unheard_answer(errno, NAME_ASKED);
 		q->said[i] = said;
+		q->was_silent[i] |= before == NAME_ASKED;
 		if (before >= NAME_ASKED || said != NAME_ASKED)
 			continue;
 		if (!is_once(t))
@@ -2617,8 +2619,7 @@ static void take_refusal(int f, int i)
 		if (!t->lookup.is_under_way || q->said[i] != NAME_ASKED)
 			continue;
 		q->said[i] = NAME_SILENT;
-		is_slow[f][i] |= q->until &&
-			loop.now >= t->lookup.begun + SECOND;
+		is_slow[f][i] |= q->until && q->was_silent[i];
 	}
 }
 
