@@ -1150,7 +1150,8 @@ static struct target *parse_url(struct target *t, const char *scheme)
 	const char *at = memrchr(start, '@',
 		strcspn(start, has_parameters ? "/?#;" : "/?#"));
 	start = at ? at + 1 : start;
-	const char *rest = start + strcspn(start, has_parameters ? "?#;" : "?#");
+	const char *rest = start +
+		strcspn(start, has_parameters ? "?#;" : "?#");
 	for (const char *next = start; (second = find_scheme(next));
 	     next = strchr(second, ':') + 3) {
 		const char *before = second;
