@@ -366,6 +366,7 @@ static struct packet packets[PACKETS];
 static unsigned char memory[1 << 25];
 static jmp_buf end_of_run;
 static bool is_running, is_tracing;
+static unsigned long long seed;
 
 /* Each call, and the errors that it may be made to fail with. The field "call"
  * counts those that have some, which stand first. */
@@ -1155,7 +1156,7 @@ static int candidates_before(int t)     /* the one that exists */
 /* When all addresses of a family are known; NEVER: perhaps not. */
 static ns known_at(int t, int f)
 {
-	ns best = NEVER, denied = 0, once = 0;
+	ns best = NEVER, denied = 0, once = 0, failed = 0;
 	if (target(t)->kind == HOSTS)
 		return !world.hosts_at ? 0 : !timeout() ? NEVER
 			: world.hosts_at * MS + 1100 * MS;
@@ -1167,13 +1168,16 @@ static ns known_at(int t, int f)
 		if ((what == TRUTH || what == LIES || what == TRUNCATES) &&
 		    (server_count() == 1 || time < 900 * MS))
 			best = least(best, time);
-		if (what == CLOSED && !world.use_vc)    /* costs 1 s once */
-			once = candidates_before(t) ? SECOND : 0;
+		if (what == CLOSED && !world.use_vc)    /* 1 s a family */
+			once = candidates_before(t) ? 2 * SECOND : 0;
 		else
 			denied = most(denied, most(time, said_at(s, !f)));
+		failed |= what != CLOSED && (server(s)->fails ||
+			!(replies[what].is & replies[says(s, !f)].is & KNOWS));
 	}
 	best += world.resolv_at ? world.resolv_at * MS + 1100 * MS : 0;
-	return least(best + candidates_before(t) * denied + once, NEVER);
+	return least(best + candidates_before(t) * denied +
+		(failed ? once * SECOND : once), NEVER);
 }
 
 /* Rules: what was told is so */
@@ -1375,7 +1379,7 @@ static void check_longer(void)
 	for (int s = 0; s < SERVERS; s++)
 		is_static &= 3 * server_delay(s, 1) < connect_timeout() &&
 			!(server(s)->middlebox && world.targets);
-	if (!is_static || is_success() || world.find || timeout() <
+	if (violation || !is_static || is_success() || world.find || timeout() <
 	    connect_timeout() + SECOND * 3 / 2 + world.stable * MS)
 		return;
 	world.timeout = 0;
@@ -1401,13 +1405,10 @@ static void run_world(void)
 		if (!is_occupied && is_reached(t))
 			free_is_beside_no_server(t);
 	}
-	if (!violation)
-		check_longer();
+	check_longer();
 }
 
 /* Worlds in words, and smaller ones */
-
-static unsigned long long seed;
 
 static void print_world(FILE *to, const char *what)
 {
@@ -1454,7 +1455,7 @@ static void shrink_world(void)
 static void on_crash(int number)
 {
 	print_world(stderr, strsignal(number));
-	_exit(1);
+	exit(1);
 }
 
 static double number_of(const char *variable, double otherwise)
@@ -1472,7 +1473,6 @@ int main(int argc, char **argv)
 	signal(SIGSEGV, on_crash);
 	signal(SIGABRT, on_crash);
 	signal(SIGALRM, on_crash);
-	setvbuf(stdout, NULL, _IOLBF, 0);
 	restore_program();
 	name_fields();
 	seed = argc > 1 ? atoll(argv[1]) : number_of("SEED", time(NULL) * 1e6);
