@@ -996,18 +996,14 @@ static void parse_ports(struct target *t)
 	bad_if(t->low > t->high, "LOW is above HIGH");
 }
 
-/* What no host can be called (RFC 1035, but _ and what is not ASCII are in
- * use). A last label that is a number, 0x1f too, was meant as an address.
- * Returns the last label. */
+/* What no host can be called (RFC 1035). A last label that is a number, 0x1f
+ * too, was meant as an address. Returns the last label. */
 static const char *check_host(const char *host, const char *end)
 {
 	const char *label = host;
-	for (const char *p = host; *p; p++)
-		bad_if((*p & 0x80) == 0 && !isalnum(*p) && !strchr("-_.", *p),
-			"a host has only letters, digits, - _ .");
 	for (size_t size;; label += size + 1) {
 		size = strcspn(label, ".");
-		bad_if(size == 0, "nothing between two dots of the host");
+		bad_if(size == 0, "a host has no dot first, nor two in a row");
 		bad_if(size > LABEL_MAX,
 			"a host has at most 63 bytes between dots");
 		if (label + size >= end)
@@ -1021,8 +1017,9 @@ static const char *check_host(const char *host, const char *end)
 	return label;
 }
 
-/* Gives the host its address, or leaves it to be looked up. localhost, and
- * whatever ends in .localhost, has two (RFC 6761). */
+/* Gives the host its address, or leaves it to be looked up: _ and what is not
+ * ASCII are in use. localhost, and whatever ends in .localhost, has two (RFC
+ * 6761). */
 static void parse_host(struct target *t)
 {
 	bool has_brackets = *t->given == '[', has_colon = strchr(t->host, ':');
@@ -1030,6 +1027,10 @@ static void parse_host(struct target *t)
 	union endpoint e;
 	end -= end[-1] == '.';
 	bad_if(end - t->host > HOST_MAX, "a host has at most 253 bytes");
+	for (const char *p = t->host; *p; p++)
+		bad_if((*p & 0x80) == 0 && !isalnum(*p) &&
+			!strchr(has_brackets ? "-_.:%" : "-_.", *p),
+			"a host has only letters, digits, - _ .");
 	if (parse_ip(t->host, &e, &zone) && has_brackets == has_colon) {
 		bad_if(e.family == AF_INET6 && !zone && !e.in6.sin6_scope_id &&
 			IN6_IS_ADDR_LINKLOCAL(&e.in6.sin6_addr),
@@ -1150,15 +1151,13 @@ static struct target *parse_url(struct target *t, const char *scheme)
 	const char *at = memrchr(start, '@',
 		strcspn(start, has_parameters ? "/?#;" : "/?#"));
 	start = at ? at + 1 : start;
-	const char *rest = start +
-		strcspn(start, has_parameters ? "?#;" : "?#");
 	for (const char *next = start; (second = find_scheme(next));
 	     next = strchr(second, ':') + 3) {
 		const char *before = second;
-		while (isalnum((unsigned char)before[-1]) || before[-1] == ':')
-			before--;               /* jdbc: */
-		bad_if(second < rest && strchr(",; \t\n", before[-1]),
-			"one URL an argument");
+		while (isalnum((unsigned char)before[-1]) ||
+		       memchr("+-.:", before[-1], 4))
+			before--;       /* jdbc:aws-wrapper: */
+		bad_if(strchr(",; \t\n", before[-1]), "one URL an argument");
 	}
 	return parse_list(t, start, start + strcspn(start, "/?#;"), scheme);
 }

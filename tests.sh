@@ -997,11 +997,11 @@ test_bad_hosts() {
 	bad_targets "needs its interface: [fe80::1%eth0]:80" '[fe80::1]:80' \
 		'[febf:ffff::]:80' 'http://[fe80::1]:80/'
 	bad_targets "$bad_bytes" 'a b:80' "'db':80" '$(DB_HOST):80' '"h:80' \
-		'h*:80' 'http://a b:80/'
+		'h*:80' 'http://a b:80/' '[fe80::1%$(IF)]:80' '[fe80::1%e ]:80'
 	bad 'h?:80' "$bad_bytes" "h$(printf '\r'):80" free
 	bad 'h?:80' "$bad_bytes" "h$(printf '\177'):80" free
-	bad_targets "nothing between two dots of the host" .h:80 h..i:80 \
-		h..:80 .:80 ..:80
+	bad_targets "a host has no dot first, nor two in a row" .h:80 \
+		h..i:80 h..:80 .:80 ..:80
 	bad_targets "$bad_numbers" 127.1:80 0x7f.1:80 010.0.0.1:80 \
 		2130706433:80 1.2.3.4.5:80 256.0.0.1:80 1.2.3.4.:80 h.0XfF:80 \
 		x.0:80 0:80 0x1:80
@@ -1331,6 +1331,7 @@ test_bad_lists() {
 	bad_targets "one URL an argument" a://b:1,c://d:2 \
 		http://h/x,http://i/y http://h:80,i:81/,http://j \
 		jdbc:mysql://a,http://b jdbc:mysql://a/x,jdbc:mysql://b \
+		jdbc:a+w-s.:mysql://a/x,jdbc:a+w-s.:mysql://b http://h/?x,http://i \
 		"http://h/x, http://i" "http://h/ http://i" "a://h/0;b://i/0"
 	bad_targets "a port is 1 to 65535" h:80,i:0 h:65536,i:80 http://h,i:0
 	bad_targets "$bad_bytes" 'h:80, i:80' ' h:80,i:80' 'http://h, i'
@@ -1636,7 +1637,7 @@ test_echo() {
 	raw=$(printf 'a\001\033[31m\177\tb\302\233c\377\376\303\244\302\240\302x')
 	cooked=$(printf 'a??[31m??b?c\377\376\303\244\302\240\302x')
 	bad "$cooked:80" "$bad_bytes" "$raw:80" free
-	bad "[$cooked]:80" "not an IPv6 address" "[$raw]:80" free
+	bad "[$cooked]:80" "$bad_bytes" "[$raw]:80" free
 	bad "$cooked" "$bad_time" -t "$raw" h:80 free
 	bad "--$cooked" "unknown option" "--$raw" h:80 free
 	# The first and the last of each kind, and their neighbours.
