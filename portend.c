@@ -1958,14 +1958,12 @@ static bool has_route(const union endpoint *e)
 
 static int connect_answer(const union endpoint *e, int error)
 {
-	union endpoint source = *e;
-	bool is_unix = e->family == AF_UNIX;
-	if (is_unix && error == EAGAIN) /* its queue is full */
+	if (error == EAGAIN && e->family == AF_UNIX)    /* its queue is full */
 		return options.stable ? QUEUE_FULL : ACCEPTED;
 	if (error == EINVAL)            /* blackhole; link-local, no zone */
 		return ENETUNREACH;
-	if (error == EACCES && !is_unix)    /* prohibited here, or by ICMPv6 */
-		return find_source(&source) ? error : EHOSTUNREACH;
+	if (error == EACCES)            /* by ICMPv6, from afar */
+		return EHOSTUNREACH;
 	if (error == EADDRNOTAVAIL && has_route(e))
 		return error;           /* tentative, or no port is left */
 	return check_family(e->family, error);
@@ -2033,7 +2031,8 @@ static int probe_begin(struct address *a)
 	error = connect_socket(a->fd, e);
 	if (error) {
 		close_socket(&a->fd);
-		return connect_answer(e, error);
+		/* EACCES: a prohibit route, SELinux, Landlock. */
+		return error == EACCES ? error : connect_answer(e, error);
 	}
 	watch(a->fd, POLLOUT);
 	/* Loopback has answered by now; else try_bind must not find us. */
@@ -2061,7 +2060,7 @@ static int64_t next_due(const struct target *t)
 static bool await_confirmation(struct address *a, int answer)
 {
 	enum meaning meaning = meaning_of(answer);
-	if (meaning == ACCEPTING)
+	if (meaning == ACCEPTING && a->endpoint.family != AF_UNIX)
 		a->confirm = NEVER;
 	if ((meaning != SILENT && meaning != UNREACHABLE) ||
 	    a->begun >= a->confirm)

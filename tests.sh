@@ -1900,6 +1900,12 @@ test_sockets() {
 	expect 0 '' ./s assert-free
 	expect 1 "not bound" -t .1 ./s occupied
 	rm s
+	# Without a network between, what is gone is gone.
+	listen_unix "$dir/s"
+	start_until "Connection accepted" "$dir/s" free
+	rm s
+	kill -KILL "$server"
+	ends_within 900
 	start_until "^portend: unix:$dir/s: No such" "unix:$dir/s" occupied
 	listen_unix "$dir/s"
 	ends 0
@@ -4176,6 +4182,15 @@ nstest_unreachable() {
 	start_until "Permission denied" -t 15 $target free
 	ip route del prohibit 203.0.113.0/24
 	ends 0
+	# One that is for TCP only, as Landlock and SELinux have them.
+	ip route add 203.0.113.0/24 dev lo
+	ip rule add ipproto tcp dport 9 prohibit || skip "needs ip rule dport"
+	rows <<-EOF
+		1@200 | not free (Permission denied) | -t .2 $target free
+		1 | not free (Permission denied) | $target assert-free
+	EOF
+	ip rule del ipproto tcp dport 9 prohibit
+	ip route del 203.0.113.0/24 dev lo
 	# It hides no other address's answer; nor does one without its zone.
 	own_etc
 	printf '%s two\n' 198.18.0.1 fe80::1 127.0.0.1 198.51.100.1 >/etc/hosts
