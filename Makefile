@@ -7,9 +7,10 @@
 
 .POSIX:
 
-# Not ?=, since make itself has some CC and CFLAGS. LDFLAGS that are exported
-# and not static, as by debhelper, are for the distribution's own C library.
-CC != case $${LDFLAGS:--static} in *-static*) c=musl-gcc ;; *) c=cc ;; esac; \
+# Not ?=, since make itself has some CC and CFLAGS. LDFLAGS that are given and
+# not static, as by debhelper, are for the distribution's own C library.
+CC != case "$(LDFLAGS)$$LDFLAGS" in \
+	'' | *-static*) c=musl-gcc ;; *) c=cc ;; esac; \
 	printf '%s\n' "$${CC:-$$(command -v "$$c" || echo cc)}"
 
 # All of these are for size, and save from 300 bytes to 7 KB each, some on other

@@ -37,7 +37,7 @@
  * SPDX-License-Identifier: Unlicense
  */
 
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <arpa/inet.h>
 #include <arpa/nameser.h>
 #include <ctype.h>
@@ -1316,6 +1316,7 @@ static int read_configuration(void)
 /* Names: questions to the servers (RFC 1035) */
 
 static bool is_slow[2][SERVERS_MAX];    /* asked, but not waited for */
+static int64_t heard[2][SERVERS_MAX];   /* the last packet from it; 0: none */
 
 /* Ends its questions; what they have found out stays in the answer. */
 static void lookup_end(struct target *t)
@@ -1386,7 +1387,7 @@ static void lookup_begin(struct target *t)
 	memset(q, 0, sizeof l->questions);
 	do {
 		if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed)
-			seed += loop.now;
+			seed = seed * 69069 + (loop.now | 1);
 		q[0].id = seed & 0xffff;
 		q[1].id = seed >> 16;
 	} while (owners[q[0].id] || owners[q[1].id] || q[0].id == q[1].id);
@@ -1525,7 +1526,7 @@ static int line_renew(void)
 	if (configuration.servers && loop.now < opened + SECOND)
 		return 0;
 	int error = read_configuration();
-	if (error || file.fingerprint != fingerprint) {
+	if (file.fingerprint != fingerprint) {
 		for (int n = 0; n < LINES_MAX; n++)
 			line_close(lines[n]);
 		for (struct target *t = targets; t < targets_end; t++) {
@@ -1610,7 +1611,8 @@ static void judge(struct target *t)
 /* What the servers say of a family; NAME_ASKED while it is worth waiting for
  * one that has not said anything: after a denial until q->until, before that
  * until the look-up's time is over. Once a server has been heard, slow ones are
- * not waited for. One that lets its time pass is slow until it is heard. */
+ * not waited for. One that lets its time pass, without a word about another name
+ * either, is slow until it is heard. */
 static int question_answer(const struct target *t, int f)
 {
 	const struct lookup *l = &t->lookup;
@@ -1627,7 +1629,7 @@ static int question_answer(const struct target *t, int f)
 			!is_slow[f][i] : said == NAME_ASKED;
 		if (said == NAME_FITTING || (is_awaited && loop.polled < end))
 			return NAME_ASKED;
-		if (said == NAME_ASKED && is_heard &&
+		if (said <= NAME_ASKED && is_heard && heard[f][i] < l->begun &&
 		    (!is_once(t) || loop.polled < l->until))
 			is_slow[f][i] = true;
 		if (said < NAME_ASKED)
@@ -1793,9 +1795,11 @@ static void take_reply(int f, int i, const unsigned char *reply, size_t size,
 {
 	unsigned char query[QUERY_MAX];
 	struct target *t = owners[get16(reply)];
-	if (size >= NS_HFIXEDSZ)
-		is_slow[f][i] = false;
-	if (size < NS_HFIXEDSZ || !t)
+	if (size < NS_HFIXEDSZ)
+		return;
+	is_slow[f][i] = false;
+	heard[f][i] = loop.now;
+	if (!t)
 		return;
 	struct question *q = &t->lookup.questions[f];
 	size_t query_size = make_query(t, f, query);
