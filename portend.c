@@ -1639,8 +1639,7 @@ static int question_answer(const struct target *t, int f)
 }
 
 /* The look-up is over, and begins anew with the first candidate. What is known
- * already stays so, unless there is no such name any more, or not all of its
- * addresses are listed. */
+ * already stays so, unless there is no such name any more. */
 static void lookup_over(struct target *t, int answer)
 {
 	struct lookup *l = &t->lookup;
@@ -1648,8 +1647,7 @@ static void lookup_over(struct target *t, int answer)
 	l->candidate = 0;
 	if (answer == NAME_UNKNOWN)
 		unlist(t, BOTH, NEVER);
-	if (answer == NAME_UNKNOWN || answer == ENOMEM ||
-	    l->answer != NAME_KNOWN)
+	if (answer == NAME_UNKNOWN || l->answer != NAME_KNOWN)
 		l->answer = answer;
 	if (is_once(t))
 		l->due = NEVER;

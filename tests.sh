@@ -1863,14 +1863,12 @@ test_what_was_reached_stays_reached() {
 
 test_localhost_is_both_families() {
 	listen_both
-	rows <<-EOF
-		0 | | -t 0 localhost:$taken4 localhost:$taken6 occupied
-		1 | not free | -t 0 localhost:$taken4 free
-		1 | not free | -t 0 localhost:$taken6 free
-		0 | | -t 0 127.0.0.1:$taken6 [::1]:$taken4 free
-		1 | not bound | -t 0 127.0.0.1:$taken6 occupied
-		1 | not bound | -t 0 [::]:$taken4 occupied
-	EOF
+	expect 0 '' -t 0 localhost:$taken4 localhost:$taken6 occupied
+	expect 1 "not free" -t 0 localhost:$taken4 free
+	expect 1 "not free" -t 0 localhost:$taken6 free
+	expect 0 '' -t 0 127.0.0.1:$taken6 "[::1]:$taken4" free
+	expect 1 "not bound" -t 0 127.0.0.1:$taken6 occupied
+	expect 1 "not bound" -t 0 "[::]:$taken4" occupied
 }
 
 test_sockets() {
@@ -1976,11 +1974,9 @@ test_stable() {
 		"-t 0 -s .3"; do
 		expect 0@300 '' $option "127.0.0.1:$taken" occupied
 	done
-	rows <<-EOF
-		1@300 | in use 127.0.0.1:$taken | -s .3 127.0.0.1:$taken assert-free
-		1@300 | not free | -s .3 -t 0 127.0.0.1:$taken free
-		1@500 | not free | -s .3 -t .5 localhost:$taken free
-	EOF
+	expect 1@300 "in use 127.0.0.1:$taken" -s .3 127.0.0.1:$taken assert-free
+	expect 1@300 "not free" -s .3 -t 0 127.0.0.1:$taken free
+	expect 1@500 "not free" -s .3 -t .5 localhost:$taken free
 	run -v -s 1.1 "127.0.0.1:$taken" occupied
 	err_has "occupied after [0-9]+\.[0-9]{3} s\$"
 	check awk -v most="$ms" '{ t = $(NF - 1) * 1000
@@ -2181,6 +2177,7 @@ test_command_has_the_same_signals() {
 	native_only "its own signals"
 	default_signals
 	defaults=$signals
+	lines='^(SigBlk|SigIgn|SigCgt|SigPnd):'
 	blocks="env --block-signal=USR2,TERM,PIPE"
 	$blocks true 2>/dev/null || blocks=
 	taken_and_free
@@ -2190,21 +2187,17 @@ test_command_has_the_same_signals() {
 			start_command $signals sh -c "$code
 				exec cat /proc/self/status"
 			ends 0
-			signal_lines <out >wanted
+			grep -E "$lines" out >wanted
 			has_lines 4 wanted
 			# -v, because a message changes SIGPIPE for a while.
 			start_command $signals sh -c "$code; exec \"\$@\"" sh \
 				$PORTEND -v "127.0.0.1:$taken" occupied \
 				$at free -- cat /proc/self/status
 			ends 0
-			signal_lines <out >signals
+			grep -E "$lines" out >signals
 			is_file signals "$(cat wanted)"
 		done
 	done
-}
-
-signal_lines() {
-	grep -E '^(SigBlk|SigIgn|SigCgt|SigPnd):'
 }
 
 test_command_has_no_descriptor_of_ours() {
@@ -3617,10 +3610,9 @@ nstest_files_that_cannot_be_read() {
 			"db:$port" assert-free
 		rm /etc/$file
 		mkdir /etc/$file
-		rows <<-EOF
-			1@300 | not bound (Is a directory) | -t .3 db:$port occupied
-			1@300 | not free (Is a directory) | -t .3 db:$port free
-		EOF
+		text="(Is a directory)"
+		expect 1@300 "not bound $text" -t .3 db:$port occupied
+		expect 1@300 "not free $text" -t .3 db:$port free
 		is_file questions ''
 		# It may pass.
 		start_until "db:$port: Is a directory" -t 15 "db:$port" occupied
@@ -3965,11 +3957,9 @@ nstest_find_with_a_name() {
 	for name in both twice; do
 		expect_out 0 "$port" "$name:$port" find
 	done
-	rows <<-EOF
-		1 | in use 127.0.0.1:$taken | both:$taken find
-		1 | cannot bind other:0 (Address not available) | other:0 find
-		1@500 | cannot bind nosuch:$port ($unknown) | -t .5 nosuch:$port find
-	EOF
+	expect 1 "in use 127.0.0.1:$taken" both:$taken find
+	expect 1 "cannot bind other:0 (Address not available)" other:0 find
+	expect 1@500 "cannot bind nosuch:$port ($unknown)" -t .5 nosuch:$port find
 	# Where one does not exist yet, or is not answered yet.
 	start_until "^portend: late:$port: $unknown\$" -t 15 "late:$port" \
 		"silent:0" find
@@ -3985,14 +3975,12 @@ nstest_a_silent_host() {
 	silent_network
 	need_ipv6
 	target=192.0.2.1:9
-	rows <<-EOF
-		1@500 | not bound (No answer) | -t .5 $target occupied
-		0@300 | | -c .3 $target free
-		0@400 | | -t .4 $target free
-		0@2000 | | $target assert-free
-		1@300 | not bound (No answer) | -t 0 -c .3 $target occupied
-		0@300 | | -c .3 [2001:db8::1]:9 free
-	EOF
+	expect 1@500 "not bound (No answer)" -t .5 $target occupied
+	expect 0@300 '' -c .3 $target free
+	expect 0@400 '' -t .4 $target free
+	expect 0@2000 '' $target assert-free
+	expect 1@300 "not bound (No answer)" -t 0 -c .3 $target occupied
+	expect 0@300 '' -c .3 "[2001:db8::1]:9" free
 	# It delays no other address of a name.
 	taken_and_free
 	own_etc
@@ -4199,24 +4187,20 @@ nstest_unreachable() {
 	# One that is for TCP only, as Landlock and SELinux have them.
 	ip route add 203.0.113.0/24 dev lo
 	ip rule add ipproto tcp dport 9 prohibit || skip "needs ip rule dport"
-	rows <<-EOF
-		1@200 | not free (Permission denied) | -t .2 $target free
-		1 | not free (Permission denied) | $target assert-free
-	EOF
+	expect 1@200 "not free (Permission denied)" -t .2 $target free
+	expect 1 "not free (Permission denied)" $target assert-free
 	ip rule del ipproto tcp dport 9 prohibit
 	ip route del 203.0.113.0/24 dev lo
 	# It hides no other address's answer; nor does one without its zone.
 	own_etc
 	printf '%s two\n' 198.18.0.1 fe80::1 127.0.0.1 198.51.100.1 >/etc/hosts
 	echo "fe80::1 zone" >>/etc/hosts
-	rows <<-EOF
-		0 | | -t 0 two:$taken occupied
-		1 | in use 127.0.0.1:$taken | two:$taken assert-free
-		1 | not bound | -t 0 two:$port occupied
-		0 | | two:$port assert-free
-		0 | | -t 60 zone:$port free
-		1 | not bound (Network unreachable) | -t 0 zone:$port occupied
-	EOF
+	expect 0 '' -t 0 two:$taken occupied
+	expect 1 "in use 127.0.0.1:$taken" two:$taken assert-free
+	expect 1 "not bound" -t 0 two:$port occupied
+	expect 0 '' two:$port assert-free
+	expect 0 '' -t 60 zone:$port free
+	expect 1 "not bound (Network unreachable)" -t 0 zone:$port occupied
 }
 
 # What a router or a firewall on the way says; before the packet is sent it is
@@ -4378,11 +4362,10 @@ nstest_a_wedged_server_on_a_low_port() {
 	expect_as_nobody 1 "not free (Permission denied)" \
 		-t .2 127.0.0.1:81 free
 	# Nobody is there; and somebody else's silence is not our business.
-	rows <<-EOF
-		1 | not free (No answer, but the address is in use) | -t .3 -c .1 127.0.0.1:80 free
-		1 | in use 127.0.0.1:80 | -c .2 127.0.0.1:80 assert-free
-		0@200 | | -c .2 127.0.0.1:81 assert-free
-	EOF
+	expect 1 "not free (No answer, but the address is in use)" -t .3 -c .1 \
+		127.0.0.1:80 free
+	expect 1 "in use 127.0.0.1:80" -c .2 127.0.0.1:80 assert-free
+	expect 0@200 '' -c .2 127.0.0.1:81 assert-free
 	silent_network
 	expect_as_nobody 0 '' -c .2 192.0.2.1:80 assert-free
 }
@@ -4458,16 +4441,12 @@ nstest_signals_end_process_1_late() {
 			"$PORTEND" $options /nosuch/x occupied 2>pipe
 		waiter=$pid
 		wait_until has_first
-		wait_until is_writing "$first"
+		# It is within write(2) to a pipe.
+		wait_until grep -q '^pipe_w\|anon_pipe_write' "/proc/$first/wchan"
 		need_signal 15
 		kill -TERM "$first"
 		ends 143
 	done
-}
-
-# is_writing PID: it is within write(2) to a pipe.
-is_writing() {
-	grep -q '^pipe_w\|anon_pipe_write' "/proc/$1/wchan"
 }
 
 nstest_command_as_process_1() {
@@ -4852,11 +4831,6 @@ set_up_network() {
 	(set_ports 40000 60999) 2>/dev/null
 }
 
-# Where that cannot be told, it is up.
-lo_is_down() {
-	[ -r /proc/net/fib_trie ] && ! grep -q '127\.0\.0\.1$' /proc/net/fib_trie
-}
-
 # Starts a test.
 launch() {
 	launched=$((launched + 1))
@@ -4983,7 +4957,10 @@ case ${1-} in
 		! unshare $_rights -n -m ip link set lo up 2>/dev/null ||
 			exec unshare $_rights -n "$self" --in-network "$@"
 	done
-	! lo_is_down || die "needs lo, which is down: ip link set lo up"
+	# Where that cannot be told, it is up.
+	[ ! -r /proc/net/fib_trie ] ||
+		grep -q '127\.0\.0\.1$' /proc/net/fib_trie ||
+		die "needs lo, which is down: ip link set lo up"
 	;;
 esac
 
