@@ -1609,10 +1609,10 @@ static void judge(struct target *t)
 /* Names: answers */
 
 /* What the servers say of a family; NAME_ASKED while it is worth waiting for
- * one that has not said anything: after a denial until q->until, before that
- * until the look-up's time is over. Once a server has been heard, slow ones are
- * not waited for. One that lets its time pass, without a word about another name
- * either, is slow until it is heard. */
+ * one that has not said anything: after a denial of the family until q->until,
+ * else until l->until. Once a server has been heard, slow ones are not waited
+ * for: one that lets this time pass, and says nothing about the family of any
+ * other name meanwhile, is slow until it is heard. */
 static int question_answer(const struct target *t, int f)
 {
 	const struct lookup *l = &t->lookup;
@@ -1715,8 +1715,9 @@ static void lookup_decide(struct target *t)
 	}
 }
 
-/* What a server says stays said. The first answer, of either family, limits the
- * wait for one that is silent, the first denial that for the other servers. */
+/* What a server says stays said. The first thing said of either family, a denial
+ * too, limits the wait for a family that is silent; the first denial of a family
+ * limits that for its other servers. */
 static void take_answer(struct target *t, int f, int i, int answer)
 {
 	struct lookup *l = &t->lookup;
