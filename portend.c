@@ -255,6 +255,7 @@ struct lookup {
 	int64_t begun;              /* when this candidate was first asked */
 	int64_t due;                /* when to ask; under way: asked + 1 s */
 	int64_t until;              /* then the silence of a family counts */
+	int slow[2 * SERVERS_MAX];  /* see question_answer(); as in lines */
 	struct question questions[2];
 };
 
@@ -1310,13 +1311,14 @@ static int read_configuration(void)
 		read_configuration_line();
 	configuration.servers = file.error ? 0
 		: larger(configuration.servers, 1);
+	file.fingerprint += file.error;
 	return file.error;
 }
 
 /* Names: questions to the servers (RFC 1035) */
 
-static bool is_slow[2][SERVERS_MAX];    /* asked, but not waited for */
-static int64_t heard[2][SERVERS_MAX];   /* the last packet from it; 0: none */
+/* When each server last said anything, of any name; as in lines. */
+static int64_t heard[2 * SERVERS_MAX];
 
 /* Ends its questions; what they have found out stays in the answer. */
 static void lookup_end(struct target *t)
@@ -1392,6 +1394,9 @@ static void lookup_begin(struct target *t)
 		q[1].id = seed >> 16;
 	} while (owners[q[0].id] || owners[q[1].id] || q[0].id == q[1].id);
 	owners[q[0].id] = owners[q[1].id] = t;
+	for (int k = 0; k < 2 * SERVERS_MAX && l->candidate == 0; k++)
+		if (heard[k] >= l->begun)
+			l->slow[k] = 0;
 	if (l->candidate == 0)
 		l->verdict = NAME_UNKNOWN;
 	l->begun = loop.now;
@@ -1534,8 +1539,8 @@ static int line_renew(void)
 				t->lookup.due = loop.now;
 			lookup_end(t);
 			t->lookup.candidate = 0;
+			memset(t->lookup.slow, 0, sizeof t->lookup.slow);
 		}
-		memset(is_slow, false, sizeof is_slow);
 	}
 	fingerprint = file.fingerprint;
 	if (error)
@@ -1611,11 +1616,12 @@ static void judge(struct target *t)
 /* What the servers say of a family; NAME_ASKED while it is worth waiting for
  * one that has not said anything: after a denial of the family until q->until,
  * else until l->until. Once a server has been heard, slow ones are not waited
- * for: one that lets this time pass, and says nothing about the family of any
- * other name meanwhile, is slow until it is heard. */
-static int question_answer(const struct target *t, int f)
+ * for. One that lets this time pass is slow for this look-up until it answers
+ * it or, from the first candidate on, has answered any other; one that could
+ * not be asked, while that is so. */
+static int question_answer(struct target *t, int f)
 {
-	const struct lookup *l = &t->lookup;
+	struct lookup *l = &t->lookup;
 	const struct question *q = &l->questions[f];
 	int best = best_said(q), answer = best;
 	bool is_heard = best > NAME_SILENT;
@@ -1624,14 +1630,14 @@ static int question_answer(const struct target *t, int f)
 	if (best >= NAME_EXCESS)
 		return best;
 	for (int i = 0; i < configuration.servers; i++) {
-		int said = q->said[i];
-		bool is_awaited = is_heard ? said <= NAME_ASKED &&
-			!is_slow[f][i] : said == NAME_ASKED;
+		int said = q->said[i], *slow = &l->slow[2 * i + f];
+		bool is_awaited = is_heard ? said <= NAME_ASKED && said > *slow
+			: said == NAME_ASKED;
 		if (said == NAME_FITTING || (is_awaited && loop.polled < end))
 			return NAME_ASKED;
-		if (said <= NAME_ASKED && is_heard && heard[f][i] < l->begun &&
+		if (is_awaited && is_heard &&
 		    (!is_once(t) || loop.polled < l->until))
-			is_slow[f][i] = true;
+			*slow = said;
 		if (said < NAME_ASKED)
 			answer = said;
 	}
@@ -1715,9 +1721,9 @@ static void lookup_decide(struct target *t)
 	}
 }
 
-/* What a server says stays said. The first thing said of either family, a denial
- * too, limits the wait for a family that is silent; the first denial of a family
- * limits that for its other servers. */
+/* What a server says stays said. The first thing said of either family, a
+ * denial too, limits the wait for a family that is silent; the first denial of
+ * a family limits that for its other servers. */
 static void take_answer(struct target *t, int f, int i, int answer)
 {
 	struct lookup *l = &t->lookup;
@@ -1796,10 +1802,10 @@ static void take_reply(int f, int i, const unsigned char *reply, size_t size,
 	struct target *t = owners[get16(reply)];
 	if (size < NS_HFIXEDSZ)
 		return;
-	is_slow[f][i] = false;
-	heard[f][i] = loop.now;
+	heard[2 * i + f] = loop.now;
 	if (!t)
 		return;
+	t->lookup.slow[2 * i + f] = 0;
 	struct question *q = &t->lookup.questions[f];
 	size_t query_size = make_query(t, f, query);
 	int answer = read_reply(reply, size, query, query_size, f);
@@ -2621,7 +2627,8 @@ static void take_refusal(int f, int i)
 		if (!t->lookup.is_under_way || q->said[i] != NAME_ASKED)
 			continue;
 		q->said[i] = NAME_SILENT;
-		is_slow[f][i] |= q->until && q->was_silent[i];
+		if (q->until && q->was_silent[i])
+			t->lookup.slow[2 * i + f] = NAME_ASKED;
 	}
 }
 
@@ -2650,7 +2657,7 @@ static void hear_servers(void)
 			close_socket(&s->fd);
 		if (polls[s->fd].revents)
 			stream_go_on(s);
-		if (s->fd && loop.polled >= s->until)
+		else if (s->fd && loop.polled >= s->until)
 			stream_end(s, 0);
 		if (s->fd) {
 			link = &s->next;

@@ -761,8 +761,8 @@ ssize_t sim_send(int n, const unsigned char *bytes, size_t size, int flags)
 	/* By TCP counted from its socket; for what is truncated at once. */
 	ns *last = &run.asked[p.t][p.f][p.candidate][p.s];
 	ns time = framed ? d->born : run.now;
-	must(!*last || time - *last >= SECOND || run.faults || world.resolv_at
-		|| run.is_seen[EPERM] || run.is_seen[EMFILE] ||
+	must(!*last || llabs(time - *last) >= SECOND || run.faults ||
+		world.resolv_at || run.is_seen[EPERM] || run.is_seen[EMFILE] ||
 		(framed && !world.use_vc), "6: it is sent again after 1 s");
 	*last = framed && !world.use_vc ? *last : time;
 	ask_server(d, &p);
