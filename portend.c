@@ -1028,11 +1028,12 @@ static void parse_host(struct target *t)
 	union endpoint e;
 	end -= end[-1] == '.';
 	bad_if(end - t->host > HOST_MAX, "a host has at most 253 bytes");
-	for (const char *p = t->host; *p; p++)
+	bool is_ip = parse_ip(t->host, &e, &zone);
+	for (const char *p = zone ? zone : is_ip ? "" : t->host; *p; p++)
 		bad_if((*p & 0x80) == 0 && !isalnum(*p) &&
-			!strchr(has_brackets ? "-_.:%" : "-_.", *p),
+			!strchr(has_brackets ? "-_.:%+" : "-_.", *p),
 			"a host has only letters, digits, - _ .");
-	if (parse_ip(t->host, &e, &zone) && has_brackets == has_colon) {
+	if (is_ip && has_brackets == has_colon) {
 		bad_if(e.family == AF_INET6 && !zone && !e.in6.sin6_scope_id &&
 			IN6_IS_ADDR_LINKLOCAL(&e.in6.sin6_addr),
 			"needs its interface: [fe80::1%eth0]:80");
