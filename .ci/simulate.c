@@ -221,8 +221,7 @@ static void settle_world(void)
 		world.stable = world.timeout;
 	for (int t = 0; t < TARGETS; t++) {
 		struct address *a = &world.a[t * ADDRESSES];
-		if (world.t[t].state == ASSERT_FREE)
-			world.any = 0;
+		world.any &= world.t[t].state != ASSERT_FREE;
 		if (world.t[t].kind < HOSTS)
 			world.t[t].more = world.t[t].kind == LOCALHOST;
 		if (world.t[t].kind == LOCALHOST)
@@ -659,8 +658,7 @@ static void make_reply(struct packet *p, bool is_stream)
 	bool is_known = target(p->t)->kind == DNS && p->candidate ==
 		target(p->t)->exists, is_empty = replies[what].is & EMPTY;
 	int code = is_stream && how == STREAM_FAILS ? 2 : replies[what].code;
-	if (what == BARE)
-		p->size = 12;
+	p->size = what == BARE ? 12 : p->size;
 	for (int i = 0; i < address_count(p->t) && is_known; i++)
 		if (address(p->t, i)->is_ipv6 == p->f && !is_empty &&
 		    !(is_truncated && address(p->t, i)->hidden) &&
@@ -1136,7 +1134,8 @@ static ns said_at(int s, int f)
 	    (own->middlebox && (target_count() > 1 || world.domains)) ||
 	    (by_tcp && (own->stream || late || time > 400 * MS)))
 		return NEVER;
-	return MS + (by_tcp ? 3 * time : time) + (late ? late + 1100 * MS : 0);
+	return MS + (by_tcp ? 3 * (time + world.spurious * MS) : time) +
+		(late ? late + 1100 * MS : 0);
 }
 
 static int candidates_before(int t)     /* the one that exists */
