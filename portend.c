@@ -252,6 +252,7 @@ struct lookup {
 	int candidate;              /* of the search list */
 	int verdict;                /* of the candidates so far */
 	bool is_in_hosts;
+	int64_t first;              /* when the first candidate was asked */
 	int64_t begun;              /* when this candidate was first asked */
 	int64_t due;                /* when to ask; under way: asked + 1 s */
 	int64_t until;              /* then the silence of a family counts */
@@ -1396,11 +1397,13 @@ static void lookup_begin(struct target *t)
 	} while (owners[q[0].id] || owners[q[1].id] || q[0].id == q[1].id);
 	owners[q[0].id] = owners[q[1].id] = t;
 	for (int k = 0; k < 2 * SERVERS_MAX && l->candidate == 0; k++)
-		if (heard[k] >= l->begun)
+		if (heard[k] >= l->first)
 			l->slow[k] = 0;
-	if (l->candidate == 0)
-		l->verdict = NAME_UNKNOWN;
 	l->begun = loop.now;
+	if (l->candidate == 0) {
+		l->first = loop.now;
+		l->verdict = NAME_UNKNOWN;
+	}
 	l->is_under_way = true;
 }
 
@@ -1848,9 +1851,12 @@ static void stream_go_on(struct stream *s)
 		n = recv(s->fd, s->reply + s->size, STREAM_MAX - s->size, 0);
 	else
 		n = send(s->fd, query, size + 2, MSG_NOSIGNAL);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
 	int error = n < 0 ? errno : ECONNRESET;
+	socklen_t error_size = sizeof error;
+	if (error == EAGAIN)            /* what ICMP says, only this tells */
+		getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &error_size);
+	if (n < 0 && (error == 0 || error == EINTR))
+		return;
 	if (n > 0 && !s->is_sent) {     /* all of it: the buffer was empty */
 		s->is_sent = true;
 		/* It may be late: the reply has a second all the same. */
@@ -2658,7 +2664,8 @@ static void hear_servers(void)
 			close_socket(&s->fd);
 		if (polls[s->fd].revents)
 			stream_go_on(s);
-		else if (s->fd && loop.polled >= s->until)
+		if (s->fd && loop.polled >= s->until &&
+		    !(polls[s->fd].revents & (POLLIN | POLLOUT)))
 			stream_end(s, 0);
 		if (s->fd) {
 			link = &s->next;

@@ -808,13 +808,12 @@ test_quiet_and_verbose() {
 Port $port not bound on 127.0.0.1." -t 0 $at $option occupied
 	done
 	listen4
-	rows <<-EOF
-		1 | | -q -t 0 $at free
-		1 | | -q -t 0 $at assert-free
-		1 | | -q -t .1 ./x /nosuch/y occupied
-		1 | | -q $at find
-		127 | portend: ./no: No such file or directory | -q $at occupied -- ./no
-	EOF
+	expect 1 '' -q -t 0 $at free
+	expect 1 '' -q -t 0 $at assert-free
+	expect 1 '' -q -t .1 ./x /nosuch/y occupied
+	expect 1 '' -q $at find
+	expect 127 "portend: ./no: No such file or directory" \
+		-q $at occupied -- ./no
 	# What is wrong with the arguments is told.
 	bad x: "no port" -q x: free
 }
@@ -1387,11 +1386,7 @@ test_any_waits_for_the_first() {
 
 # For free nothing can be said of a name that does not exist, but of others.
 nstest_any_of_names() {
-	dns 1 <<-EOF
-		db A 127.0.0.1
-		bad * servfail
-		silent *
-	EOF
+	dns 1 -- "db A 127.0.0.1" "bad * servfail" "silent *"
 	listen4
 	for names in "no1 db" "db no1 no2"; do
 		start_until "^portend: no1:$port: $unknown" \
@@ -1917,21 +1912,19 @@ test_a_server_whose_queue_is_full() {
 		runs 1@300 -t 0 $at $option free
 	done
 	held="(No answer, but the address is in use)"
-	rows <<-EOF
-		1@200 | in use $at | -c .2 $at assert-free
-		1@500 | not free $held | -t .5 -c .2 localhost:$port free
-		1@1000 | not free $held | -t 1 localhost:$port free
-		1@300 | not bound (No answer) | -t .3 -c .1 $at occupied
-		0 | | -t 0 ./s occupied
-		1 | not free | -t .2 ./s free
-		1 | in use ./s | ./s assert-free
-		1 | not bound (No answer) | -s .1 -t .2 $at occupied
-		1 | not free $held | -s .1 -c .1 -t .3 $at free
-		1 | in use $at | -s .1 -c .2 $at assert-free
-		1 | not bound (Queue is full) | -s .1 -t .2 ./s occupied
-		1 | not free (Queue is full) | -s .1 -t .2 ./s free
-		1 | in use ./s | -s .1 ./s assert-free
-	EOF
+	expect 1@200 "in use $at" -c .2 $at assert-free
+	expect 1@500 "not free $held" -t .5 -c .2 localhost:$port free
+	expect 1@1000 "not free $held" -t 1 localhost:$port free
+	expect 1@300 "not bound (No answer)" -t .3 -c .1 $at occupied
+	expect 0 '' -t 0 ./s occupied
+	expect 1 "not free" -t .2 ./s free
+	expect 1 "in use ./s" ./s assert-free
+	expect 1 "not bound (No answer)" -s .1 -t .2 $at occupied
+	expect 1 "not free $held" -s .1 -c .1 -t .3 $at free
+	expect 1 "in use $at" -s .1 -c .2 $at assert-free
+	expect 1 "not bound (Queue is full)" -s .1 -t .2 ./s occupied
+	expect 1 "not free (Queue is full)" -s .1 -t .2 ./s free
+	expect 1 "in use ./s" -s .1 ./s assert-free
 }
 
 # Of who was never asked it is not said that he did not answer.
@@ -2846,8 +2839,10 @@ nstest_a_silent_name_server_is_waited_for_once() {
 		server 127.0.0.1
 		* * nxdomain
 		far.c.test A 127.0.0.1
+		soon.* * delay=30 nxdomain
 		server 127.0.0.2
 		* *
+		soon.a.test * delay=50 until=2 nodata ; after=2 delay=50 127.0.0.1
 		odd A 127.0.0.5 / AAAA delay=3000 nodata
 		split A 127.0.0.5 / AAAA delay=60 ::ffff:127.0.0.1
 		back A delay=1400 until=1 nxdomain ; after=1 delay=400 127.0.0.1
@@ -2861,6 +2856,8 @@ nstest_a_silent_name_server_is_waited_for_once() {
 	# One that drops AAAA is still waited for with A.
 	expect 0 '' -t 0 -c 9 "drops:$port" occupied
 	expect 0 '' -t 15 "back.:$port" occupied
+	# One that answers but one candidate is waited for with that.
+	expect 0 '' -t 15 "soon:$port" occupied
 	# Nor is it slow for the sake of another name.
 	expect 1@1800 "not bound odd.:$port; not free split.:$port" -t 1.8 \
 		"odd.:$port" occupied "split.:$port" free
@@ -3266,6 +3263,12 @@ nstest_use_vc() {
 	# Who has the question is not asked again.
 	runs 1 -t 2.5 has:1 occupied
 	asked 1 ' tcp .* A has$'
+	# Who is refused by ICMP is not tried all the time.
+	trace '?send,sendto'
+	filter output tcp dport 53 reject
+	runs_traced 1 -t 2 has:1 occupied
+	check [ "$(grep -c send calls)" -lt 100 ]
+	unfilter
 	free_port
 	drop_syns "$port"
 	run_after "ulimit -n 64" -vt 6 $(seq 40 | sed 's/.*/n&:1/') $at free
@@ -3707,16 +3710,14 @@ nstest_one_family_fails() {
 	EOF
 	start_portend -t 30 "half:$taken" free
 	# Both are waited for.
-	rows <<-EOF
-		0 | | -c 9 servfail:$port refused:$port assert-free
-		0 | | -t 15 servfail:$port refused:$port free
-		1 | in use 127.0.0.1:$taken | -c 9 slow:$taken assert-free
-		0@500 | | -c 9 slow:$port assert-free
-		0@500 | | -c .5 half:$port assert-free
-		0@500 | | -t 0 -c .5 half:$port free
-		0@500 | | -t .5 half:$port free
-		0@5000 | | -t 60 half:$port free
-	EOF
+	expect 0 '' -c 9 servfail:$port refused:$port assert-free
+	expect 0 '' -t 15 servfail:$port refused:$port free
+	expect 1 "in use 127.0.0.1:$taken" -c 9 slow:$taken assert-free
+	expect 0@500 '' -c 9 slow:$port assert-free
+	expect 0@500 '' -c .5 half:$port assert-free
+	expect 0@500 '' -t 0 -c .5 half:$port free
+	expect 0@500 '' -t .5 half:$port free
+	expect 0@5000 '' -t 60 half:$port free
 	pass_time 1500
 	still_waits
 	stop "$server"
