@@ -6,7 +6,7 @@
  * hosts(5), resolv.conf(5) or services(5).
  */
 
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
