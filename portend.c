@@ -256,7 +256,7 @@ struct lookup {
 	int64_t begun;              /* when this candidate was first asked */
 	int64_t due;                /* when to ask; under way: asked + 1 s */
 	int64_t until;              /* then the silence of a family counts */
-	int slow[2 * SERVERS_MAX];  /* see question_answer(); as in lines */
+	int slow[2 * SERVERS_MAX];  /* said when its time was over; as lines */
 	struct question questions[2];
 };
 
@@ -2072,7 +2072,8 @@ static int64_t next_due(const struct target *t)
 
 /* For free (else the wait is over) an address that has accepted is gone only if
  * it is silent or unreachable twice, 1 s apart: a route may have been away, or
- * packets lost. True for the first of the two, which is not believed yet. */
+ * packets lost, but not to a path. True for the first of the two, which is not
+ * believed yet. */
 static bool await_confirmation(struct address *a, int answer)
 {
 	enum meaning meaning = meaning_of(answer);
@@ -2653,6 +2654,7 @@ static void hear_socket(int f, int i, const int *fd)
 	}
 }
 
+/* A stream that brings something has not kept silent, whatever the time. */
 static void hear_servers(void)
 {
 	for (int n = 0; n < LINES_MAX; n++)
