@@ -902,12 +902,13 @@ static void file_open(const char *path)
 	file.c = '\n';
 }
 
-/* Goes on by a byte. Reading ends when TIME is up. */
+/* Goes on by a byte. What has more than a block is read until TIME is up. */
 static void advance(void)
 {
 	ssize_t n = 0;
 	if (file.next == file.size) {
-		if (clock_now() - GRACE >= loop.deadline)
+		if (file.size == sizeof file.data &&
+		    clock_now() - GRACE >= loop.deadline)
 			file.error = ETIMEDOUT;
 		else if (file.fd >= 0)
 			do
