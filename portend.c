@@ -2227,25 +2227,31 @@ static void find_port(struct target *t)
 }
 
 /* The accepted side, with the listener's SO_REUSEADDR, closes first. Then only
- * a bind(2) to the port with SO_REUSEADDR gets it (inet_csk_get_port). */
-static int make_time_wait(int listener, const union endpoint *e)
+ * a bind(2) to the port with SO_REUSEADDR gets it (inet_csk_get_port). A client
+ * that is left waits to be accepted. */
+static int make_time_wait(int listener, int *client, const union endpoint *e)
 {
 	struct pollfd ready = { .fd = listener, .events = POLLIN };
 	int64_t left = larger(loop.deadline - clock_now(), GRACE);
 	int64_t ms = smaller(options.connect_timeout, left) / MS + 1;
-	int client = open_socket(e->family, SOCK_STREAM);
-	if (!client)
-		return errno;
-	set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
-	int error = listen(listener, 1) < 0 ? errno : connect_socket(client, e);
+	int error = 0;
+	if (!*client) {
+		*client = open_socket(e->family, SOCK_STREAM);
+		if (!*client)
+			return errno;
+		set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
+		error = listen(listener, 1) < 0 ? errno
+			: connect_socket(*client, e);
+	}
 	if (!error && poll(&ready, 1, smaller(ms, INT32_MAX)) == 0)
 		error = ETIMEDOUT;
-	int accepted = error ? 0 : accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	if (accepted > 0)
+	if (!error) {
+		int accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (accepted < 0)
+			return errno;
 		close(accepted);
-	else if (!error)
-		error = errno;
-	close_socket(&client);
+	}
+	close_socket(client);
 	return error;
 }
 
@@ -2255,12 +2261,14 @@ static int make_time_wait(int listener, const union endpoint *e)
 static int reserve(const struct target *t, struct address *a)
 {
 	union endpoint *e = &a->endpoint;
-	int error;
+	int error, client = 0;
 	replace_wildcard(e);
 	do {
-		error = check_family(e->family, make_time_wait(a->fd, e));
+		error = make_time_wait(a->fd, &client, e);
+		error = check_family(e->family, error);
 	} while (error && error != EAFNOSUPPORT && options.timeout > 0 &&
 	         clock_now() < loop.deadline && poll(NULL, 0, NAP / MS) == 0);
+	close_socket(&client);
 	close_socket(&a->fd);
 	if (error)
 		return error == EAFNOSUPPORT && !*t->host ? 0 : error;

@@ -503,10 +503,8 @@ run_injected() {
 pass_loader() {
 	strace -qq -o calls -e trace="${_fault%%:*}" "$PORTEND" -V >/dev/null
 	_calls=$(wc -l <calls)
-	_when=1+
-	case $_fault in
-	*:when=*) _when=${_fault##*:when=} ;;
-	esac
+	_when=${_fault##*:when=}
+	[ "$_when" != "$_fault" ] || _when=1+
 	_first=${_when%%[!0-9]*}
 	_rest=${_when#"$_first"}        # +, ..LAST or nothing
 	case $_rest in
@@ -2522,6 +2520,9 @@ test_reserve() {
 	check is_reserved4 "$port"
 	free_port
 	trace listen
+	run_injected accept4:error=ENFILE:when=1..3 -rt 20 $at find
+	gave 0 '' "$port"
+	free_port
 	for call in listen accept4 socket:when=2 bind:when=2; do
 		expect_injected $call:error=EPERM 1 "cannot reserve $at\
  (Operation not permitted)" -r $at find
@@ -4603,7 +4604,6 @@ nstest_a_reservation_that_fails() {
 	took_at_most 6000
 	expect 1 "cannot reserve $at (No answer)" -r -c .1 "$port" find
 	unfilter
-	# Where the kernel keeps no TIME_WAIT.
 	echo 0 >/proc/sys/net/ipv4/tcp_max_tw_buckets ||
 		skip "needs tcp_max_tw_buckets"
 	free_port
