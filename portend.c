@@ -2267,7 +2267,7 @@ static int reserve(const struct target *t, struct address *a)
 		error = make_time_wait(a->fd, &client, e);
 		error = check_family(e->family, error);
 	} while (error && error != EAFNOSUPPORT && options.timeout > 0 &&
-	         clock_now() < loop.deadline && poll(NULL, 0, NAP / MS) == 0);
+	         clock_now() < loop.deadline && poll(NULL, 0, GRACE / MS) == 0);
 	close_socket(&client);
 	close_socket(&a->fd);
 	if (error)
