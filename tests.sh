@@ -2898,10 +2898,10 @@ nstest_a_name_server_that_fails_leaves_the_others() {
 	# What cannot be reached is not waited for with one check.
 	for unreachable in 127.0.0.2 198.51.100.1 2001:db8::1; do
 		echo "nameserver $unreachable" >/etc/resolv.conf
-		expect 1 "not bound ($unanswered)" -t 0 -c 9 "x:$port" occupied
-		took_at_most 5000
-		expect 1 "not free ($unanswered)" -c 9 "x:$port" assert-free
-		took_at_most 5000
+		expect 1 "not bound ($unanswered)" -t 0 -c 60 "x:$port" occupied
+		took_at_most 30000
+		expect 1 "not free ($unanswered)" -c 60 "x:$port" assert-free
+		took_at_most 30000
 	done
 }
 
@@ -3237,7 +3237,7 @@ nstest_a_long_search_list() {
 	printf %s "search a..test $(printf %070d 0).test $(repeat 50 "$long" |
 		tr '\n' ' ')$blanks a.test" >/etc/resolv.conf
 	expect 0 '' -t 0 -c 30 "z:$port" occupied
-	took_at_most 3000
+	took_at_most 4900
 }
 
 # TCP only; a server that hangs delays no other.
@@ -3252,8 +3252,8 @@ nstest_use_vc() {
 		y.b.test A servfail
 		slow* A delay=300 127.0.0.1
 	EOF
-	expect 0 '' -t 0 -c 9 "x:$port" occupied
-	took_at_most 6000
+	expect 0 '' -t 0 -c 60 "x:$port" occupied
+	took_at_most 30000
 	printf '%s\n' "nameserver 127.0.0.2" "options use-vc" >/etc/resolv.conf
 	expect 1 "not bound ($unknown)" -t 0 -c 9 "no:$port" occupied
 	expect 1 "not bound ($failing)" -t 0 -c 9 "y.b.test:$port" occupied
@@ -3288,7 +3288,7 @@ nstest_no_aaaa() {
 		six AAAA ::1
 	EOF
 	expect 0 '' -t 15 "four:$port" "both:$port" free
-	took_at_most 4000
+	took_at_most 4900
 	expect 0 '' -t 0 "both:$taken" occupied
 	expect 1 "not bound ($unknown)" -t 0 "six:$port" occupied
 	asked 0 AAAA
@@ -3394,8 +3394,8 @@ nstest_what_fitted_does_not_count_for_free() {
 	done
 	runs 1 -c .7 "hangs:$port" assert-free
 	for name in fails itself; do
-		expect 1 "not free ($failing)" -c 9 "$name:$port" assert-free
-		took_at_most 6000
+		expect 1 "not free ($failing)" -c 60 "$name:$port" assert-free
+		took_at_most 30000
 	done
 	expect 0@1000 '' -t 9 "hangs:$port" free
 	expect 0 '' -t 0 -c 9 "hangs:$port" free
@@ -4599,8 +4599,8 @@ nstest_a_reservation_that_fails() {
 	# Not after the connect timeout, which is longer.
 	free_port
 	drop_syns "$port"
-	expect 1 "cannot reserve $at (No answer)" -r -t .5 -c 9 "$port" find
-	took_at_most 6000
+	expect 1 "cannot reserve $at (No answer)" -r -t .5 -c 60 "$port" find
+	took_at_most 30000
 	expect 1 "cannot reserve $at (No answer)" -r -c .1 "$port" find
 	unfilter
 	echo 0 >/proc/sys/net/ipv4/tcp_max_tw_buckets ||
