@@ -1,14 +1,13 @@
 /*
  * A simulated world: portend.c, compiled as it is, makes its calls here, in a
- * kernel with a network, name servers and a clock of its own. A wait of an hour
- * takes a moment, the process can be stopped between any two calls, any call can
- * fail, and what portend says is held against what is so. See .ci/simulate.
+ * kernel with a network, name servers and a clock of its own. An hour takes a
+ * moment, the process can be stopped between any two calls, any call can fail,
+ * and what portend says is held against what is so. See .ci/simulate.
  *
  * A world is a struct of ints, of which 0 is always the plainest. The tables
  * OPTION_FIELDS to FAULT_FIELDS say how each is drawn; its name there describes
- * a world ("a5.rtt=20": address 5 of all, the second one of target 1). Nothing
- * else decides what happens. A violation is shrunk: smaller ints, same rule.
- * A new field is no more than X(NAME, PERCENT, MOST) there, and world.NAME.
+ * a world ("a5.rtt=20": address 5 of all, the second one of target 1). A new
+ * one is X(NAME, PERCENT, MOST) there. A violation is shrunk: smaller ints.
  *
  * To add a fault: an errno at the end of its call's row in CALLS, and one more
  *   for that call in FAULTS of .ci/simulate. A new call is a row behind those
@@ -18,7 +17,7 @@
  *   What no column says is acted out in syn_arrives() or ask_server().
  * To add an invariant: must(it holds, "section of SPEC.md: its words") in its
  *   call or in a rule of run_world(); it remembers in struct run, and beside
- *   faults and stops asks is_undisturbed(). NEVER of said_at() or known_at()
+ *   faults and stops asks is_calm(). NEVER of said_at() or known_at()
  *   silences rules. See it fail: SOURCE=broken.c
  *
  * Everywhere t is a target, i one of its addresses, s a name server, f a family
@@ -38,22 +37,18 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 /* The world */
 
-enum {
-	TARGETS = 6, CROWD = 200, ADDRESSES = 4, SERVERS = 4, DOMAINS = 3,
-	FAULTS = 5, DESCRIPTORS = 256, PACKETS = 1 << 16, PORT = 1000
-};
+enum { TARGETS = 6, CROWD = 200, ADDRESSES = 4, SERVERS = 4, DOMAINS = 3,
+	FAULTS = 5, DESCRIPTORS = 256, PACKETS = 1 << 16, PORT = 1000 };
 typedef int64_t ns;                     /* since it began; its ints are ms */
 #define MS 1000000LL
 #define SECOND (1000 * MS)
@@ -102,17 +97,16 @@ enum stream { ANSWERS, STREAM_REFUSES, STALLS, STREAM_SILENT, STREAM_FAILS,
 enum behaviour { BEHAVIOURS(WORD) };
 enum says { SAYS(WORD) };
 static const struct { int now, later, is; } behaviours[] = { BEHAVIOURS(ROW) };
-static const struct { int code, is; } replies[] = { SAYS(ROW) };
+static const struct { int code, is; } reply[] = { SAYS(ROW) };
 
 /* Of each field its name; in how many percent of the worlds it is not 0; and 1
  * to how much it is then, small ones as often as large ones, or which digits
  * ('0' + value) it is one of. CHANGE: 0 in worlds that do not change. */
 #define CHANGE .is_change = true
-
 #define OPTION_FIELDS(X) \
 	X(timeout, 88, 8000) X(connect_timeout, 50, 4000)       /* 0: 2 s */ \
 	X(stable, 12, 1500) X(any, 8, 1) X(verbose, 60, 1) X(find, 8, 1) \
-	X(pid, 8, 4000, CHANGE) X(endless, 3, 1, CHANGE)        /* no -t */ \
+	X(reserve, 50, 1) X(pid, 8, 4000, CHANGE) X(endless, 3, 1, CHANGE) \
 	X(limit, 10, 64, CHANGE)        /* 32 and that: descriptors */ \
 	X(targets, 45, TARGETS - 1) X(crowd, 1, 1)      /* and 1; or CROWD */ \
 	X(servers, 60, SERVERS)         /* 0: 127.0.0.1 */ \
@@ -121,33 +115,28 @@ static const struct { int code, is; } replies[] = { SAYS(ROW) };
 	X(resolv_at, 8, 4000, CHANGE)   /* and resolv.conf servers */ \
 	X(old_syns, 15, 1) X(cost, 40, 30)      /* us of a call, and one */ \
 	X(spurious, 8, 1, CHANGE)       /* short reads, doubles, early ppoll */
-
 #define TARGET_FIELDS(X) \
-	X(kind, 90, 0, .bag = "01122333333333") \
-	X(state, 60, 0, .bag = "11112") X(dots, 30, 3) \
+	X(kind, 90, .bag = "01122333333333") X(state, 60, .bag = "11112") \
+	X(dots, 30, 3) X(zone, 20, 3000, CHANGE)        /* 1: always there */ \
 	X(more, 40, ADDRESSES - 1)      /* addresses */ \
-	X(exists, 30, 0, .bag = "112349")       /* candidate that does */
-
+	X(exists, 30, .bag = "112349")  /* candidate that does */
 #define ADDRESS_FIELDS(X) \
-	X(first, 70, 0, .bag = "11111111122223445678999:::;<==>?") \
+	X(first, 70, .bag = "11111111122223445678999:::;<==>?") \
 	X(second_at, 25, 6000, CHANGE)  /* then it does that, */ \
-	X(second, 70, 0, .bag = "1111111122234569;>>?") \
+	X(second, 70, .bag = "1111111122234569;>>?") \
 	X(back, 30, 4000)               /* and after that the first again */ \
 	X(rtt, 50, 1500) X(lost, 12, 3) /* SYNs of each connection */ \
-	X(is_ipv6, 40, 1) X(is_local, 25, 1)    /* of this machine */ \
-	X(hidden, 50, 1)                /* if truncated */
-
+	X(is_ipv6, 40, 1) X(is_local, 25, 1) X(hidden, 50, 1) /* if truncated */
 #define SERVER_FIELDS(X) \
-	X(says, 55, 0, .bag = "1112233456677778899::;;;;;<<==>>") \
+	X(says, 55, .bag = "1112233456677778899::;;;;;<<==>>") \
 	X(stream, 50, 6) X(only, 30, 2) /* to A, to AAAA; else TRUTH */ \
 	X(delay, 60, 2500) X(aaaa_delay, 10, 2500)      /* besides */ \
 	X(from, 10, 2000, CHANGE)       /* deaf to sockets of before */ \
 	X(middlebox, 6, 1)              /* passes one answer a port */ \
 	X(burst, 50, 6)                 /* of ICMP, then 1 a second; 0: all */ \
 	X(fails, 5, 3)                  /* for that candidate, and 1 */
-
 #define FAULT_FIELDS(X) \
-	X(call, 12, 15, CHANGE)         /* the first in CALLS is 1; 0: any, */ \
+	X(call, 12, 18, CHANGE)         /* the first in CALLS is 1; 0: any, */ \
 	X(ms, 10, 10000, CHANGE)        /* before it a stop for so long */ \
 	X(nth, 100, 250) X(more, 50, 200) X(error, 80, 7)       /* of it */
 
@@ -163,14 +152,12 @@ static struct world {
 #define FIELD(name, ...) { #name, __VA_ARGS__ },
 static const struct field {
 	const char *name;
-	int percent, most;
-	bool is_change;
+	int percent, most, is_change;
 	const char *bag;
 } fields[] = {
 	OPTION_FIELDS(FIELD) { NULL }, TARGET_FIELDS(FIELD) { NULL },
 	ADDRESS_FIELDS(FIELD) { NULL }, SERVER_FIELDS(FIELD) { NULL },
-	FAULT_FIELDS(FIELD) { NULL },
-};
+	FAULT_FIELDS(FIELD) { NULL } };
 
 enum { INTS = sizeof world / sizeof (int) };
 static int *const ints = (int *)&world; /* all of them */
@@ -214,6 +201,7 @@ static int draw_field(uint64_t *state, const struct field *field)
 /* What contradicts itself is made plain. */
 static void settle_world(void)
 {
+	world.reserve &= world.find;
 	if (world.find)
 		world.stable = world.any = world.pid = world.endless = 0;
 	world.endless &= !world.crowd;  /* that takes too long */
@@ -222,10 +210,10 @@ static void settle_world(void)
 	for (int t = 0; t < TARGETS; t++) {
 		struct address *a = &world.a[t * ADDRESSES];
 		world.any &= world.t[t].state != ASSERT_FREE;
-		if (world.t[t].kind < HOSTS)
-			world.t[t].more = world.t[t].kind == LOCALHOST;
 		if (world.t[t].kind == LOCALHOST)
-			a[0].is_local = a[1].is_local = 1;
+			world.t[t].more = a[0].is_local = a[1].is_local = 1;
+		world.t[t].more *= world.t[t].kind != LITERAL;
+		world.t[t].zone *= a->is_ipv6 && world.t[t].kind == LITERAL;
 	}
 }
 
@@ -246,13 +234,14 @@ static void draw_world(uint64_t seed)
 static ns least(ns a, ns b) { return a < b ? a : b; }
 static ns most(ns a, ns b) { return a > b ? a : b; }
 static int variety(void) { return 1 + world.targets; }
-static int target_count(void) { return world.crowd ? CROWD : variety(); }
+static int targets(void) { return world.crowd ? CROWD : variety(); }
 static bool is_cramped(void) { return world.limit || world.crowd; }
-static int server_count(void) { return most(world.servers, 1); }
+static int servers(void) { return most(world.servers, 1); }
 static const struct target *target(int t) { return &world.t[t % variety()]; }
-static const struct server *server(int s) { return &world.s[s]; }
 static bool is_name(int t) { return target(t)->kind >= HOSTS; }
-static int address_count(int t) { return 1 + target(t)->more; }
+static int addresses(int t) { return 1 + target(t)->more; }
+static int zone(int t) { return target(t)->zone ? 7 + t : 0; }  /* its index */
+static ns zone_at(int t) { return zone(t) ? (target(t)->zone - 1) * MS : 0; }
 
 /* Times in nanoseconds; NEVER without -t, 0: the process of -p is over. */
 static ns connect_timeout(void) { return (world.connect_timeout ?: 2000) * MS; }
@@ -263,14 +252,13 @@ static ns time_up(void) { return least(timeout() ?: NEVER, process_end()); }
 
 static ns server_delay(int s, int f)
 {
-	return MS / 5 + (server(s)->delay + f * server(s)->aaaa_delay) * MS;
+	return MS / 5 + (world.s[s].delay + f * world.s[s].aaaa_delay) * MS;
 }
 
 static enum says says(int s, int f)
 {
-	const struct server *own = server(s);
-	return own->only == 2 - f && !(replies[own->says].is & GONE) ? TRUTH
-		: own->says;
+	enum says it = world.s[s].says;
+	return world.s[s].only == 2 - f && !(reply[it].is & GONE) ? TRUTH : it;
 }
 
 static const struct address *address(int t, int i)
@@ -284,7 +272,7 @@ static ns rtt(int t, int i)
 }
 
 /* Leaves in *next, if it is wanted, when it changes. */
-static enum behaviour behaviour_at(int t, int i, ns time, ns *next)
+static enum behaviour does(int t, int i, ns time, ns *next)
 {
 	const struct address *a = address(t, i);
 	ns second = a->second_at ? a->second_at * MS : NEVER;
@@ -320,42 +308,44 @@ static const char *ip_text(int t, int i)
 static const char *host_text(int t)     /* as it is given, but for brackets */
 {
 	static char text[64];
+	if (target(t)->kind == LITERAL && !zone(t))
+		return ip_text(t, 0);
 	sprintf(text, "n%d%.*s", t, 2 * target(t)->dots, ".a.b.c");
-	return is_name(t) ? text : target(t)->kind == LOCALHOST ? "localhost"
-		: ip_text(t, 0);
+	if (zone(t))
+		sprintf(text, "%s%%v%d", ip_text(t, 0), t);
+	return target(t)->kind == LOCALHOST ? "localhost" : text;
 }
 
-struct packet {                         /* an answer on its way */
+static struct packet {                  /* an answer on its way */
 	struct packet *next;            /* on the same socket, by time */
 	ns at;
 	int s, t, f, candidate;
 	size_t size;                    /* of the question, then of that */
 	unsigned char bytes[600];
-};
+} packets[PACKETS];
 
 enum sort { NONE, STANDARD, DIRECTORY, TEXT, TCP, UDP, PIDFD };
 
-struct file {                           /* behind a descriptor */
+static struct file {                    /* behind a descriptor */
 	enum sort sort;
-	int family, t, i, s;            /* whom it goes to; -1: nobody */
+	int family, port, t, i, s;      /* whom it goes to; -1: nobody */
 	int error;                      /* of connect(2), when answered */
-	int port;                       /* of that */
-	bool is_bound, is_connected, is_self, is_reset, is_told;
-	bool is_quick, is_rst, has_passed, is_heard;    /* its acceptance */
+	bool is_bound, is_connected, is_self, is_reset, is_told, is_listening;
+	bool is_quick, is_rst, has_passed, is_heard, may_share;
+	int client;                     /* to be accepted; -1: it has closed */
 	ns born, answered, ended, odd;  /* odd: by ICMP */
 	struct packet *packets;
 	const char *text;               /* the rest of it */
-};
+} files[DESCRIPTORS];
 
 static struct run {                     /* all that a run changes */
-	ns now, stopped_at, stopped_for;
-	ns started;                     /* the first reading of the clock */
+	ns now, stopped_at, stopped_for, started; /* the first clock reading */
 	int calls, counts[32], faults, idle, packets, status;
 	ns asked[CROWD][2][DOMAINS + 1][SERVERS];       /* when */
 	ns icmp[SERVERS];               /* when its burst is whole again */
 	bool is_executed, is_seen[256]; /* by errno */
-	bool is_tried[CROWD][ADDRESSES];        /* by connect(2) */
-	bool is_accepted[CROWD];        /* for as long as -s wants */
+	bool is_tried[CROWD][ADDRESSES], is_accepted[CROWD];    /* as -s asks */
+	enum { LOOSE, HELD, KEPT } port[CROWD][ADDRESSES];      /* TIME_WAIT */
 	ns accepted[CROWD][ADDRESSES];  /* the last one */
 	ns next[CROWD][ADDRESSES];      /* with -s: the next may begin */
 	char failure[CROWD][96];        /* behind "Port N"; "": none */
@@ -364,15 +354,12 @@ static struct run {                     /* all that a run changes */
 } run;
 
 static const char *violation;           /* the rule; NULL: none */
-static struct file files[DESCRIPTORS];
-static struct packet packets[PACKETS];
 static unsigned char memory[1 << 28];
 static jmp_buf end_of_run;
 static bool is_running, is_tracing;
 static unsigned long long seed;
 
-/* Each call, and the errors that it may be made to fail with. The field "call"
- * counts those that have some, which stand first. */
+/* Each call and its errors; those with some are first: "call" counts them. */
 #define CALLS(X) \
 	X(socket, EMFILE, ENFILE, ENOMEM, ENOBUFS, EPERM) \
 	X(connect, EAGAIN, ENOMEM, ENOBUFS, EPERM, EADDRNOTAVAIL) \
@@ -382,8 +369,10 @@ static unsigned long long seed;
 	X(write, EINTR, EPIPE) X(bind, ENOMEM, EACCES, EPERM) X(mmap, ENOMEM) \
 	X(getrandom, EAGAIN, ENOSYS) X(poll, EINTR, ENOMEM) X(fstat, EIO) \
 	X(execvp, ENOENT, EACCES, ENOEXEC, ENOTDIR) \
-	X(pidfd_open, ENOSYS, EPERM, EMFILE) X(clock_gettime) X(setsockopt) \
-	X(getsockopt) X(getsockname) X(getpeername) X(close)
+	X(pidfd_open, ENOSYS, EPERM, EMFILE) X(listen, ENOBUFS, EADDRINUSE) \
+	X(accept4, EMFILE, ENFILE, ENOMEM, EINTR) \
+	X(if_nametoindex, EMFILE, ENFILE, ENOMEM) X(clock_gettime) \
+	X(setsockopt) X(getsockopt) X(getsockname) X(getpeername) X(close)
 
 #define NUMBER(name, ...) CALL_##name,
 enum call { CALLS(NUMBER) };
@@ -395,9 +384,9 @@ static const struct { const char *name; int kinds, errors[8]; } calls[] = {
 #define TRACE(format, ...) do { if (is_tracing) printf("%11.6f  " format \
 	"\n", run.now / 1e9, ##__VA_ARGS__); } while (0)
 
-static void end_run(void)
+static void end_run_if(bool is_over)
 {
-	if (is_running)
+	if (is_over && is_running)
 		longjmp(end_of_run, 1);
 }
 
@@ -408,7 +397,7 @@ static inline void must(bool holds, const char *rule)
 		return;
 	violation = rule;
 	TRACE("VIOLATION %s", rule);
-	end_run();
+	end_run_if(true);
 }
 
 static int fail(int error)
@@ -420,14 +409,13 @@ static int fail(int error)
 }
 
 static bool is_cut(void) { return run.now > HORIZON; }
-static bool is_undisturbed(void) { return !run.faults && !run.stopped_for; }
+static bool is_calm(void) { return !run.faults && !run.stopped_for; }
 static uint32_t random_number(void) { return mix(run.calls) >> 16; }
 
 static void pass_time(ns until)
 {
 	run.now = until;
-	if (is_cut())
-		end_run();
+	end_run_if(is_cut());
 }
 
 /* Each call begins here: time passes, and it may be stopped before, or fail. */
@@ -453,8 +441,7 @@ static bool fails(enum call call, int n, int detail)
 /* What is behind a descriptor; NULL: the call fails. */
 static struct file *enter(enum call call, int n, int detail)
 {
-	must(n >= 0 && n < DESCRIPTORS && files[n].sort,
-		"8: only open descriptors are used");
+	must(n >= 0 && n < DESCRIPTORS && files[n].sort, "8: only open ones");
 	return fails(call, n, detail) ? NULL : &files[n];
 }
 
@@ -470,7 +457,7 @@ static int new_file(enum sort sort, bool is_cloexec)
 	must(n > 2 || sort == DIRECTORY, "8: 0 to 2 never become ours");
 	files[n] = (struct file){ .sort = sort, .t = -1, .s = -1,
 		.is_quick = true, .born = run.now, .answered = NEVER,
-		.ended = NEVER, .odd = NEVER };
+		.ended = sort == PIDFD ? process_end() : NEVER, .odd = NEVER };
 	return n;
 }
 
@@ -485,25 +472,23 @@ static bool is_established(const struct file *d)
 /* What becomes of a SYN; false: nothing, and it is sent again. */
 static bool syn_arrives(struct file *d, ns sent)
 {
-	ns back = sent + rtt(d->t, d->i), next = back;
-	enum behaviour b = behaviour_at(d->t, d->i, (sent + back) / 2, NULL);
-	if (b == ODD_ICMP)
-		d->odd = least(d->odd, back);
+	ns delay = rtt(d->t, d->i), back = sent + delay, next = back;
+	enum behaviour b = does(d->t, d->i, sent + delay / 2, NULL);
+	d->odd = least(d->odd, b == ODD_ICMP ? back : NEVER);
 	if (behaviours[b].is & DUMB)
 		return false;
 	d->answered = back;
 	d->is_self = b == SELF && address(d->t, d->i)->is_local;
 	d->error = d->is_self ? 0 : behaviours[b].later;
-	d->is_reset = b == RESETS || (b == PROXY && rtt(d->t, d->i) / MS % 2);
-	while (next < NEVER && behaviour_at(d->t, d->i, next, &next) == b)
+	d->is_reset = b == RESETS || (b == PROXY && delay / MS % 2);
+	while (next < NEVER && does(d->t, d->i, next, &next) == b)
 		d->ended = next;
-	if (b == RESETS || b == PROXY)
-		d->ended = back + (b == PROXY ? rtt(d->t, d->i) : 0);
+	d->ended = b == RESETS ? back : b == PROXY ? back + delay : d->ended;
 	return true;
 }
 
 /* When a SYN is repeated: each second, then doubled; before 6.5 at once. */
-static ns syn_time(int k)
+static ns syn_at(int k)
 {
 	return SECOND * (world.old_syns ? (1 << k) - 1
 		: k < 6 ? k : 3 + (1 << k) / 16);
@@ -512,32 +497,32 @@ static ns syn_time(int k)
 /* SYNs go out until one is answered. */
 static void begin_connection(struct file *d)
 {
-	int how = server(most(d->s, 0))->stream;
+	int how = world.s[most(d->s, 0)].stream;
 	int k = d->t < 0 ? 10 : address(d->t, d->i)->lost;
-	while (k < 10 && !syn_arrives(d, run.now + syn_time(k)))
+	while (k < 10 && !syn_arrives(d, run.now + syn_at(k)))
 		k++;
 	if (d->s < 0 || how == STREAM_SILENT)
 		return;
 	d->answered = run.now + MS / 5 + server_delay(d->s, 0) / 4;
-	if (how == STREAM_REFUSES || d->born < server(d->s)->from * MS)
+	if (how == STREAM_REFUSES || d->born < world.s[d->s].from * MS)
 		d->error = ECONNREFUSED;
 }
 
 /* Whose address is that? Port 53 is that of name servers, or of nobody. */
-static void find_peer(struct file *d, const struct sockaddr *to)
+static void find_peer(struct file *d, const struct sockaddr_in6 *to)
 {
-	const struct sockaddr_in *in = (const void *)to;
-	const struct sockaddr_in6 *in6 = (const void *)to;
-	bool ipv6 = (d->family = to->sa_family) == AF_INET6;
-	int size = ipv6 ? 16 : 4, port = d->port = ntohs(in->sin_port);
-	const void *ip = ipv6 ? (void *)&in6->sin6_addr : (void *)&in->sin_addr;
+	bool ipv6 = (d->family = to->sin6_family) == AF_INET6;
+	int size = ipv6 ? 16 : 4, port = d->port = ntohs(to->sin6_port);
+	const void *ip = (char *)to + (ipv6 ? 8 : 4);   /* sin_addr is at 4 */
 	unsigned char own[16];
-	int t = port < PORT || port >= PORT + target_count() ? -1 : port - PORT;
-	d->i = t >= 0 ? address_count(t) : port == 53 ? world.servers : 0;
+	int t = port < PORT || port >= PORT + targets() ? -1 : port - PORT;
+	d->i = t >= 0 ? addresses(t) : port == 53 ? world.servers : 0;
 	while (--d->i >= 0)
 		if (put_ip(t, d->i, own) == size && memcmp(ip, own, size) == 0)
 			break;
 	d->t = d->i < 0 ? -1 : t;
+	must(d->t < 0 || !ipv6 || to->sin6_scope_id == (unsigned)zone(d->t),
+		"1: a zone is an interface");
 	d->s = t >= 0 ? -1 : port == 53 && !world.servers ? 0 : d->i;
 }
 
@@ -548,7 +533,7 @@ int sim_socket(int family, int type, int protocol)
 		: new_file(is_udp ? UDP : TCP, type & SOCK_CLOEXEC);
 }
 
-int sim_connect(int n, const struct sockaddr *to, socklen_t size)
+int sim_connect(int n, const struct sockaddr_in6 *to, socklen_t size)
 {
 	struct file *d = enter(CALL_connect, n, 0);
 	/* As the kernel has it; and SPEC.md calls that of use-vc no trouble. */
@@ -557,9 +542,14 @@ int sim_connect(int n, const struct sockaddr *to, socklen_t size)
 			EADDRNOTAVAIL : EAGAIN) ? fail(ENOMEM) : -1;
 	find_peer(d, to);
 	TRACE("  target %d address %d, or server %d", d->t, d->i, d->s);
-	enum behaviour b = d->t < 0 ? ACCEPTS
-		: behaviour_at(d->t, d->i, run.now, NULL);
-	int error = d->s >= 0 && server(d->s)->says == ROUTELESS ? ENETUNREACH
+	for (struct file *own = files; own < files + DESCRIPTORS; own++)
+		if (own->is_listening && own->t == d->t && own->i == d->i) {
+			own->client = own->client ?: n;
+			own->answered = own->ended = d->answered = run.now;
+			d->t = -1;
+		}
+	enum behaviour b = d->t < 0 ? ACCEPTS : does(d->t, d->i, run.now, NULL);
+	int error = d->s >= 0 && world.s[d->s].says == ROUTELESS ? ENETUNREACH
 		: d->sort == TCP || (b != BLOCKED && b != NO_PORT)
 		? behaviours[b].now : 0;
 	d->is_connected = !error;
@@ -568,7 +558,7 @@ int sim_connect(int n, const struct sockaddr *to, socklen_t size)
 		return error ? fail(error) : 0;
 	begin_connection(d);
 	must(d->t < 0 || run.now >= run.next[d->t][d->i] || is_cramped() ||
-		!is_undisturbed(), "4: -s: open for TIME, or anew in 100 ms");
+		!is_calm(), "4: -s: open for TIME, or anew in 100 ms");
 	return fail(EINPROGRESS);
 }
 
@@ -576,14 +566,13 @@ int sim_connect(int n, const struct sockaddr *to, socklen_t size)
 static void check_end(const struct file *d)
 {
 	ns stayed = least(d->ended, run.now) - d->answered;
-	if (d->sort != TCP || d->t < 0 || d->error || d->is_self ||
-	    d->answered > run.now || (d->is_reset && !stayed) || is_cut())
+	if (d->sort != TCP || d->t < 0 || d->is_bound || d->error || is_cut() ||
+	    d->answered > run.now || (d->is_reset && !stayed) || d->is_self)
 		return;
 	run.is_accepted[d->t] |= stayed >= world.stable * MS;
 	run.accepted[d->t][d->i] = d->answered;
-	must(world.stable || run.now - d->answered < 200 * MS ||
-		run.stopped_at > d->born || run.faults > 20,
-		"4: probes are closed within 0.2 s");
+	must(run.now - d->answered < 200 * MS || run.stopped_at > d->born ||
+		world.stable || run.faults > 20, "4: a probe closes in 0.2 s");
 	run.next[d->t][d->i] = stayed >= world.stable * MS ? 0 : d->ended <=
 		run.now ? d->born + 95 * MS : stayed > MS ? NEVER : 0;
 	must(world.stable || (d->is_rst && !d->is_quick), "4: no trace");
@@ -594,12 +583,17 @@ int sim_close(int n)
 {
 	struct file *d = enter(CALL_close, n, 0);
 	check_end(d);
-	d->sort = NONE;
+	for (struct file *other = files; other < files + DESCRIPTORS; other++)
+		other->client = other->client == n ? -1 : other->client;
+	if (d->is_bound && d->t >= 0 && run.port[d->t][d->i] == HELD)
+		run.port[d->t][d->i] = d->is_listening || d->client <= 0 ||
+			!d->may_share ? LOOSE : KEPT;
+	*d = (struct file){ .sort = NONE };
 	return 0;
 }
 
-/* A port is in use where somebody listens. */
-int sim_bind(int n, const struct sockaddr *to, socklen_t size)
+/* A port is in use where somebody listens, or in TIME_WAIT. */
+int sim_bind(int n, const struct sockaddr_in6 *to, socklen_t size)
 {
 	struct file *d = enter(CALL_bind, n, 0);
 	if (!d)
@@ -608,9 +602,36 @@ int sim_bind(int n, const struct sockaddr *to, socklen_t size)
 	d->is_bound = true;
 	if (d->t < 0)
 		return 0;
-	enum behaviour b = behaviour_at(d->t, d->i, run.now, NULL);
-	return !address(d->t, d->i)->is_local ? fail(EADDRNOTAVAIL)
-		: behaviours[b].is & LISTENS ? fail(EADDRINUSE) : 0;
+	enum behaviour b = does(d->t, d->i, run.now, NULL);
+	if (!address(d->t, d->i)->is_local)
+		return fail(EADDRNOTAVAIL);
+	if (behaviours[b].is & LISTENS || run.port[d->t][d->i] == KEPT)
+		return fail(EADDRINUSE);
+	run.port[d->t][d->i] = HELD;
+	return 0;
+}
+
+int sim_listen(int n, int backlog)
+{
+	struct file *d = enter(CALL_listen, n, backlog);
+	must(world.reserve, "7: nothing listens but for -r");
+	if (d)
+		d->is_listening = true;
+	return d ? 0 : -1;
+}
+
+int sim_accept4(int n, struct sockaddr *from, socklen_t *size, int flags)
+{
+	struct file *d = enter(CALL_accept4, n, 0);
+	int m = !d ? -1 : !d->client ? fail(EAGAIN)
+		: new_file(TCP, flags & SOCK_CLOEXEC);
+	if (m < 0)
+		return -1;
+	files[m] = *d;
+	files[m].is_listening = false;
+	d->client = 0;
+	d->ended = NEVER;
+	return m;
 }
 
 /* Name servers */
@@ -629,8 +650,7 @@ static void read_question(struct packet *p, const unsigned char *q, size_t size)
 	TRACE("  %s? type %d, id %02x%02x", name, from[1], *q, q[1]);
 	p->f = from[1] == 28;
 	p->t = name[0] == 'n' ? atoi(name + 1) : -1;
-	must(p->t >= 0 && p->t < target_count() && is_name(p->t),
-		"6: only names are asked for");
+	must(p->t >= 0 && p->t < targets() && is_name(p->t), "6: only names");
 	size = sprintf(wanted, "%s", host_text(p->t));
 	for (p->candidate = 0; strcmp(name, wanted) != 0; p->candidate++) {
 		must(p->candidate < world.domains, "6: only candidates");
@@ -652,28 +672,26 @@ static void put_record(struct packet *p, int i)
 static void make_reply(struct packet *p, bool is_stream)
 {
 	enum says what = says(p->s, p->f);
-	enum stream how = server(p->s)->stream;
+	enum stream how = world.s[p->s].stream;
 	bool is_truncated = is_stream ? how == STREAM_TRUNCATES
-		: replies[what].is & TRUNCATED;
+		: reply[what].is & TRUNCATED;
 	bool is_known = target(p->t)->kind == DNS && p->candidate ==
-		target(p->t)->exists, is_empty = replies[what].is & EMPTY;
-	int code = is_stream && how == STREAM_FAILS ? 2 : replies[what].code;
+		target(p->t)->exists, is_empty = reply[what].is & EMPTY;
+	int code = is_stream && how == STREAM_FAILS ? 2 : reply[what].code;
 	p->size = what == BARE ? 12 : p->size;
-	for (int i = 0; i < address_count(p->t) && is_known; i++)
+	for (int i = 0; i < addresses(p->t) && is_known; i++)
 		if (address(p->t, i)->is_ipv6 == p->f && !is_empty &&
-		    !(is_truncated && address(p->t, i)->hidden) &&
-		    (!code || is_truncated) &&
-		    behaviour_at(p->t, i, p->at, NULL) != UNLISTED)
+		    (is_truncated ? !address(p->t, i)->hidden : !code) &&
+		    does(p->t, i, p->at, NULL) != UNLISTED)
 			put_record(p, i);
 	if (!is_known && !is_empty && !code)
-		code = p->candidate + 1 == server(p->s)->fails ? 2 : 3;
+		code = p->candidate + 1 == world.s[p->s].fails ? 2 : 3;
 	p->bytes[2] = 0x81 | is_truncated << 1;
 	p->bytes[3] = (what == LAME ? 0 : 0x80) | code;
 	p->bytes[5] = what != BARE;
 	if (is_stream) {
 		memmove(p->bytes + 2, p->bytes, p->size);
-		p->bytes[0] = p->size >> 8;
-		p->bytes[1] = p->size;
+		memcpy(p->bytes, &(uint16_t){ htons(p->size) }, 2);
 		p->size += 2;
 	}
 }
@@ -695,29 +713,27 @@ static void put_packet(struct file *d, const struct packet *from, ns at)
 /* A question has been sent: what comes of it? */
 static void ask_server(struct file *d, struct packet *p)
 {
-	const struct server *own = server(p->s);
-	ns at = run.now + server_delay(p->s, p->f);
-	enum says what = says(p->s, p->f);
+	const struct server *own = &world.s[p->s];
+	ns at = run.now + server_delay(p->s, p->f), *whole = &run.icmp[p->s];
 	bool is_stream = d->sort == TCP;
+	enum says what = is_stream ? TRUTH : says(p->s, p->f);
 	if (is_stream ? own->stream == STALLS : d->born < own->from * MS ||
 	    what == MUTE || (own->middlebox && d->has_passed))
 		return;
 	d->has_passed = true;
 	if (is_stream && own->stream == CLOSES) {
 		d->ended = at;
-	} else if (!is_stream && what == CLOSED) {
-		ns *whole = &run.icmp[p->s];
-		if (own->burst && *whole > run.now + (own->burst - 1) * SECOND)
-			return;
+	} else if (what != CLOSED) {
+		put_packet(d, p, at);
+	} else if (!own->burst ||
+	           *whole <= run.now + (own->burst - 1) * SECOND) {
 		*whole = most(*whole, run.now) + SECOND;
 		d->odd = run.now + MS / 5;
-	} else {
-		put_packet(d, p, at);
 	}
 	if (world.spurious && !is_stream && !own->middlebox && what != CLOSED)
 		put_packet(d, p, at + 5 * MS);
 	p->bytes[1] ^= 1;               /* another ID */
-	if (what == LIES && !is_stream)
+	if (what == LIES)
 		put_packet(d, p, at - MS / 10);
 }
 
@@ -781,8 +797,7 @@ ssize_t sim_recv(int n, void *buffer, size_t size, int flags)
 	size = least(tcp && world.spurious ? 7 : size, p->size);
 	memcpy(buffer, p->bytes, size);
 	memmove(p->bytes, p->bytes + size, p->size -= size);
-	if (!p->size || !tcp)
-		d->packets = p->next;
+	d->packets = tcp && p->size ? p : p->next;
 	return size;
 }
 
@@ -792,17 +807,16 @@ static short events_of(struct file *d)
 {
 	short input = d->packets && d->packets->at <= run.now ? POLLIN : 0;
 	short odd = d->odd <= run.now ? POLLERR : 0;
-	if (d->sort == PIDFD)
-		return run.now >= process_end() ? POLLIN : 0;
+	short end = d->ended <= run.now ? POLLIN | POLLRDHUP : 0;
 	if (d->sort != TCP)
-		return POLLOUT | input | odd;
+		return POLLOUT | input | odd | end;
 	d->odd = odd ? NEVER : d->odd;  /* this is told once */
 	if (d->answered > run.now)
 		return odd;
 	if (!is_established(d))
 		return POLLIN | POLLOUT | POLLHUP | POLLRDHUP |
 			(d->is_told ? 0 : POLLERR);
-	return POLLOUT | input | (d->ended <= run.now ? POLLIN | POLLRDHUP : 0);
+	return POLLOUT | input | end;
 }
 
 /* What is so of each now, and when something may happen next. */
@@ -824,9 +838,9 @@ static int look(struct pollfd *polls, nfds_t count, ns *next)
 			if (times[k] > run.now)
 				*next = least(*next, times[k]);
 	}
-	must(asking <= 12 * server_count(), "6: 12 sockets a name server");
+	must(asking <= 12 * servers(), "6: 12 sockets a name server");
 	/* For A, for AAAA, and for the candidate before, which is over. */
-	must(streams <= 4 * target_count() * server_count(), "6: asked once");
+	must(streams <= 4 * targets() * servers(), "6: asked once");
 	return result;
 }
 
@@ -843,15 +857,13 @@ static int wait_until(struct pollfd *polls, nfds_t count, ns until)
 	return result;
 }
 
-int sim_ppoll(struct pollfd *polls, nfds_t count, const struct timespec *time,
-	const sigset_t *mask)
+int sim_ppoll(struct pollfd *p, nfds_t count, struct timespec *time, void *mask)
 {
-	ns length = time ? time->tv_sec * SECOND + time->tv_nsec : NEVER;
+	ns nap = time ? time->tv_sec * SECOND + time->tv_nsec : NEVER;
 	ns began = run.now;
-	must(length >= 0 && length <= 100 * MS && !mask,
-		"5: no sleep is longer than 100 ms");
-	int result = fails(CALL_ppoll, count, length / 1000) ? -1
-		: wait_until(polls, count, began + length);
+	must(nap >= 0 && nap <= 100 * MS && !mask, "5: sleeps 100 ms at most");
+	int result = fails(CALL_ppoll, count, nap / 1000) ? -1
+		: wait_until(p, count, began + nap);
 	run.idle = result > 0 || run.now - began >= MS / 20 ? 0 : run.idle + 1;
 	must(run.idle < 1000, "5: no busy loop");
 	return result;
@@ -878,24 +890,24 @@ int sim_setsockopt(int n, int level, int name, const int *value, socklen_t size)
 		d->is_quick = *value || d->is_connected;
 	if (level == SOL_SOCKET && name == SO_LINGER)
 		d->is_rst = *value;
+	d->may_share |= level == SOL_SOCKET && name == SO_REUSEADDR;
 	return level != IPPROTO_IP || name != IP_MULTICAST_IF ||
 		((const char *)value)[1] == 1 ? 0 : fail(EADDRNOTAVAIL);
 }
 
-static int put_name(const struct file *d, bool is_peer, struct sockaddr *to,
-	socklen_t *size)
+static int put_name(struct file *d, bool is_peer, void *to, socklen_t *size)
 {
-	struct sockaddr_in6 in6 = { .sin6_family = d->family };
-	struct sockaddr_in *in = (void *)&in6;
+	struct sockaddr_in6 in6 = { .sin6_family = d->family,
+		.sin6_scope_id = d->t < 0 ? 0 : zone(d->t) };
 	bool ipv6 = d->family == AF_INET6;
-	void *ip = ipv6 ? (void *)&in6.sin6_addr : &in->sin_addr;
-	in->sin_port = htons(is_peer || d->is_self || d->is_bound ? d->port
+	void *ip = (char *)&in6 + (ipv6 ? 8 : 4);
+	in6.sin6_port = htons(is_peer || d->is_self || d->is_bound ? d->port
 		: 30000 + (d - files));
 	memset(ip, 9, 4);
 	if (d->t >= 0 && (is_peer || address(d->t, d->i)->is_local))
 		put_ip(d->t, d->i, ip);
 	memcpy(to, &in6, least(*size, sizeof in6));
-	*size = ipv6 ? sizeof in6 : sizeof *in;
+	*size = ipv6 ? sizeof in6 : sizeof (struct sockaddr_in);
 	return 0;
 }
 
@@ -916,10 +928,10 @@ int sim_getpeername(int n, struct sockaddr *to, socklen_t *size)
 static void put_hosts(char *to)
 {
 	to += sprintf(to, "# a comment\n127.0.0.1 localhost\n");
-	for (int t = target_count(); run.now >= world.hosts_at * MS && t--;)
-		for (int i = 0; i < address_count(t); i++)
-			if (target(t)->kind == HOSTS && UNLISTED !=
-			    behaviour_at(t, i, run.now, NULL))
+	for (int t = targets(); run.now >= world.hosts_at * MS && t--;)
+		for (int i = 0; i < addresses(t); i++)
+			if (target(t)->kind == HOSTS &&
+			    does(t, i, run.now, NULL) != UNLISTED)
 				to += sprintf(to, "%s\tx%d %s\n", ip_text(t, i),
 					t, host_text(t));
 }
@@ -932,6 +944,13 @@ static void put_resolv(char *to)
 	sprintf(to, "search%.*s\noptions edns0 ndots:%d%s\n",
 		3 * world.domains, " d0 d1 d2", (int)most(world.ndots, 1),
 		world.use_vc ? " use-vc" : "");
+}
+
+unsigned sim_if_nametoindex(const char *name)
+{
+	int t = atoi(name + 1);
+	return fails(CALL_if_nametoindex, t, 0) ? 0
+		: run.now < zone_at(t) ? fail(ENODEV) + 1 : zone(t);
 }
 
 long sim_syscall(long number, int first, const char *path, int flags)
@@ -968,7 +987,7 @@ ssize_t sim_read(int n, void *buffer, size_t size)
 ssize_t sim_write(int n, const char *bytes, size_t size)
 {
 	char line[4096], *next = line, why[96], word[128];
-	int port, s, ms;
+	int port = PORT, s, ms;
 	snprintf(line, sizeof line, "%.*s", (int)size, bytes);
 	TRACE("%s", line);
 	if (fails(CALL_write, n, size))
@@ -982,8 +1001,16 @@ ssize_t sim_write(int n, const char *bytes, size_t size)
 	if (sscanf(line, "portend: %127s %*s after %d.%d", word, &s, &ms) == 3)
 		run.reached[(atoi(strrchr(word, ':') - 4) - PORT) % CROWD] =
 			s * SECOND + ms * MS + 1;
-	for (int t = 0; t < target_count() && n == 1; t++)
+	for (int t = 0; t < targets() && n == 1; t++) {
 		must(strtol(next, &next, 10) == PORT + t, "7: found is free");
+		for (int i = 0; i < addresses(t) && world.reserve; i++)
+			must(run.port[t][i] == (is_name(t) && run.port[t][i] ==
+				LOOSE ? LOOSE : KEPT), "7: -r: it is reserved");
+	}
+	must(!strstr(line, "not kept"), "3: TIME_WAIT is kept");
+	must(!strstr(line, "be reserved") || run.port[port - PORT][0] == KEPT ||
+		run.now - run.started >= timeout() || is_name(port - PORT) ||
+		run.is_seen[EINTR] || run.is_seen[ENOMEM], "7: it may pass");
 	return size;
 }
 
@@ -1000,8 +1027,7 @@ int sim_clock_gettime(clockid_t clock, struct timespec *time)
 	must(clock == CLOCK_MONOTONIC, "5: no other clock");
 	fails(CALL_clock_gettime, clock, 0);
 	run.started = run.started ?: run.now;
-	time->tv_sec = 1000 + run.now / SECOND;
-	time->tv_nsec = run.now % SECOND;
+	*time = (struct timespec){ 1000 + run.now / SECOND, run.now % SECOND };
 	return 0;
 }
 
@@ -1024,22 +1050,20 @@ void sim__exit(int status)
 {
 	TRACE("_exit(%d)", status);
 	run.status = status;
-	end_run();
+	end_run_if(true);
 }
 
 int sim_execvp(const char *path, char *const argv[])
 {
 	run.is_executed = !fails(CALL_execvp, 0, 0);
-	if (run.is_executed)
-		end_run();
+	end_run_if(run.is_executed);
 	return -1;
 }
 
 /* A run */
 
 int portend_main(int argc, char **argv);
-void __gcov_dump(void) __attribute__((weak));   /* where lines are counted */
-void __gcov_reset(void) __attribute__((weak));
+__attribute__((weak)) void __gcov_dump(void), __gcov_reset(void); /* COVERAGE */
 extern char __start_portend[], __stop_portend[];       /* its variables */
 
 /* The program's variables are again as they were at first. By hand: the
@@ -1068,25 +1092,25 @@ static void put_words(char *to)
 		world.pid ? " --pid=4711" : "");
 	to += world.endless ? 0 : sprintf(to, " -t%dms", world.timeout);
 	to += world.stable ? sprintf(to, " -s%dms", world.stable) : 0;
-	for (int t = 0; t < target_count(); t++)
+	for (int t = 0; t < targets(); t++)
 		to += sprintf(to, strchr(host_text(t), ':') ? " [%s]:%d %s"
 			: " %s:%d %s", host_text(t), PORT + t, world.find ? ""
 			: w[target(t)->state]);
-	strcpy(to, world.find ? " find" : " -- command");
+	strcpy(to, world.reserve ? " find -r" : world.find ? " find"
+		: " -- command");
 }
 
 static void run_program(void)
 {
 	static char words[1 << 14], *arguments[2 * CROWD + 20];
-	int count = 0;
+	volatile int count = 0;         /* for setjmp(3) */
 	memset(files, 0, sizeof files);
 	memset(&run, 0, sizeof run);
 	violation = NULL;
 	put_words(words);
 	TRACE("%s", words);
-	for (char *word = strtok(words, " "); word; word = strtok(NULL, " "))
-		arguments[count++] = word;
-	arguments[count] = NULL;
+	while ((arguments[count] = strtok(count ? NULL : words, " ")))
+		count++;
 	restore_program();
 	files[0].sort = files[1].sort = files[2].sort = STANDARD;
 	is_running = true;
@@ -1103,35 +1127,32 @@ static void run_program(void)
 
 /* What is so in the world: this follows SPEC.md, and not the program */
 
-static ns latency(int t, int i)         /* from connect(2) to the answer */
-{
-	return syn_time(address(t, i)->lost) + rtt(t, i);
-}
+/* From connect(2) to the answer. */
+static ns lag(int t, int i) { return syn_at(address(t, i)->lost) + rtt(t, i); }
 
-/* When it accepts for good; NEVER: not. Before that it answered, or not. */
-static ns live_from(int t, int i, bool *was_prompt)
+/* When it accepts for good; NEVER: not. */
+static ns live_from(int t, int i)
 {
 	const struct address *a = address(t, i);
-	ns from = a->second_at ? (a->second_at + a->back) * MS : 0;
+	ns from = most(zone_at(t), a->second_at ? (a->second_at + a->back) * MS
+		: 0);
 	bool was_listed = !from || (a->first != UNLISTED && !(a->back &&
 		a->second == UNLISTED)) || !is_name(t);
-	*was_prompt = !from || behaviours[a->first].later;
-	return was_listed && behaviour_at(t, i, from, NULL) == ACCEPTS ? from
-		: NEVER;
+	return was_listed && does(t, i, from, NULL) == ACCEPTS ? from : NEVER;
 }
 
 /* When a server has said all that it ever says of a family; NEVER: perhaps not.
  * Its silence is an answer 5 s after that for the other family. */
 static ns said_at(int s, int f)
 {
-	const struct server *own = server(s);
+	const struct server *own = &world.s[s];
 	ns time = server_delay(s, f), late = own->from * MS;
 	enum says what = says(s, f);
 	bool by_tcp = world.use_vc || what == TRUNCATES;
 	if (what == MUTE && says(s, !f) != MUTE && timeout())
 		return said_at(s, !f) + 5 * SECOND;
-	if (what == MUTE || what == FIREWALLED || replies[what].is & GONE ||
-	    (own->middlebox && (target_count() > 1 || world.domains)) ||
+	if (what == MUTE || what == FIREWALLED || reply[what].is & GONE ||
+	    (own->middlebox && (targets() > 1 || world.domains)) ||
 	    (by_tcp && (own->stream || late || time > 400 * MS)))
 		return NEVER;
 	return MS + (by_tcp ? 3 * (time + world.spurious * MS) : time) +
@@ -1149,23 +1170,22 @@ static int candidates_before(int t)     /* the one that exists */
 static ns known_at(int t, int f)
 {
 	ns best = NEVER, denied = 0, once = 0, failed = 0;
-	if (target(t)->kind == HOSTS)
-		return !world.hosts_at ? 0 : !timeout() ? NEVER
-			: world.hosts_at * MS + 1100 * MS;
-	if (!is_name(t) || target(t)->exists > world.domains)
-		return is_name(t) ? NEVER : 0;
-	for (int s = 0; s < server_count(); s++) {
+	int many = target(t)->exists > world.domains ? 0 : servers();
+	if (target(t)->kind != DNS)
+		return !is_name(t) || !world.hosts_at ? 0 : !timeout() ? NEVER
+			: (world.hosts_at + 1100) * MS;
+	for (int s = 0; s < many; s++) {
 		enum says what = says(s, f);
 		ns time = said_at(s, f);
 		if ((what == TRUTH || what == LIES || what == TRUNCATES) &&
-		    (server_count() == 1 || time < 900 * MS))
+		    (servers() == 1 || time < 900 * MS))
 			best = least(best, time);
 		if (what == CLOSED && !world.use_vc)    /* 1 s a family */
 			once = candidates_before(t) ? 2 * SECOND : 0;
 		else
 			denied = most(denied, most(time, said_at(s, !f)));
-		failed |= what != CLOSED && (server(s)->fails ||
-			!(replies[what].is & replies[says(s, !f)].is & KNOWS));
+		failed |= what != CLOSED && (world.s[s].fails ||
+			!(reply[what].is & reply[says(s, !f)].is & KNOWS));
 	}
 	best += world.resolv_at ? world.resolv_at * MS + 1100 * MS : 0;
 	return least(best + candidates_before(t) * denied +
@@ -1180,28 +1200,21 @@ static bool is_success(void)
 	       (world.find && run.status == 0 && !is_cut());
 }
 
-static bool is_reached(int t)           /* certainly */
-{
-	return run.reached[t] || (is_success() &&
-		!(world.any && target_count() > 1));
-}
-
 /* In [TIME, TIME + 50 ms], or within 150 ms after a stop; one check takes the
  * connect timeout twice, and 100 ms. */
 static void end_is_right(void)
 {
-	bool is_told = run.faults || world.limit || is_cut() || world.find;
-	bool may_be_early = is_success() || is_cut() || run.faults ||
-		world.find || world.pid;
+	bool is_told = run.faults || is_cut() || world.find;
+	bool may_be_early = is_told || is_success() || world.pid;
 	bool are_once = !world.find, has_failed = false;
 	ns up = timeout(), took = run.now - run.started, last;
-	for (int t = 0; t < target_count(); t++) {
+	for (int t = 0; t < targets(); t++) {
 		const char *why = run.failure[t];
 		are_once &= is_once(t);
 		may_be_early |= is_once(t) || (target(t)->state == FREE &&
 			strstr(why, "(Name does not resolve)"));
 		has_failed |= is_once(t) && *why && !world.find;
-		is_told |= *why;
+		is_told |= world.limit || *why;
 	}
 	must(is_success() || run.status == 1 || is_cut(), "2: exit status");
 	must(is_success() ? !world.find || run.counts[CALL_write] : is_told,
@@ -1211,9 +1224,8 @@ static void end_is_right(void)
 		up = (2 - world.find + world.crowd * 8) * connect_timeout() +
 			world.stable * MS + 50 * MS + run.stopped_for +
 			run.faults * 100 * MS;
-	if (!are_once)
-		up = least(up, process_end());
-	last = most(run.started + up + 50 * MS + target_count() * (MS / 5 +
+	up = are_once ? up : least(up, process_end());
+	last = most(run.started + up + 50 * MS + targets() * (MS / 5 +
 		world.crowd * 100000 * world.cost),     /* of 100 calls */
 		run.stopped_at ? run.stopped_at + 150 * MS : 0);
 	must(run.now <= last || (are_once && world.limit) || run.faults > 20,
@@ -1225,27 +1237,24 @@ static void reason_was_so(int t)
 {
 	static const struct { const char *text; int error; } reasons[] = {
 		{ "(Connection ref", ECONNREFUSED }, { "(Operation", EPERM },
-		{ "(Connection res", ECONNRESET }, { "(No file", EMFILE },
-		{ "(Address not", EADDRNOTAVAIL }, { "(Too many", ENFILE },
-		{ "(Out of memory", ENOMEM }, { "(No buffer", ENOBUFS },
-	};
+		{ "(Connection res", ECONNRESET }, { "(No buffer", ENOBUFS },
+		{ "(No file", EMFILE }, { "(Too", ENFILE }, { "(Out", ENOMEM },
+		{ "(Address", EADDRNOTAVAIL }, { "(No such dev", ENODEV } };
 	const char *why = run.failure[t];
-	int fails = server(0)->fails;
+	int fails = world.s[0].fails;
 	ns patience = least(is_once(t) ? connect_timeout() : NEVER, time_up());
-	ns heard = world.resolv_at || !is_undisturbed() ? NEVER : 0;
+	ns heard = world.resolv_at || !is_calm() ? NEVER : 0;
 	for (int k = 0; k < LENGTH(reasons); k++)
 		must(!strstr(why, reasons[k].text) ||
 			run.is_seen[reasons[k].error], "3: the reason was so");
-	for (int k = 0; k < 2 * server_count(); k++)
+	for (int k = 0; k < 2 * servers(); k++)
 		heard = most(heard, said_at(k / 2, k % 2));
 	must(!strstr(why, "(No answer from the") || world.crowd || patience <
-		SECOND + 2 * heard * (world.domains + 1),
-		"3: the name server did answer");
+		SECOND + 2 * heard * (world.domains + 1), "3: DNS did answer");
 	must(!strstr(why, "(Name does not") || world.servers > 1 || !fails ||
-		target(t)->kind != DNS || fails > world.domains + 1 ||
-		fails == target(t)->exists + 1 || world.resolv_at ||
-		run.faults || says(0, 0) || says(0, 1),
-		"6: a failure is no denial");
+		fails == target(t)->exists + 1 || fails > world.domains + 1 ||
+		target(t)->kind != DNS || world.resolv_at || run.faults ||
+		says(0, 0) || says(0, 1), "6: a failure is no denial");
 }
 
 /* Nothing can be said of it; or it is there all the time but for less than 1 s,
@@ -1254,19 +1263,16 @@ static bool is_never_free(int t, int i)
 {
 	const struct address *a = address(t, i);
 	ns patience = least(connect_timeout(), time_up()) / 10 * 9;
-	/* A question that could not be sent may be 1 s late. */
-	ns known = known_at(t, a->is_ipv6) + (run.faults &&
-		target(t)->kind == DNS ? SECOND : 0);
+	ns known = known_at(t, a->is_ipv6) + (run.faults && target(t)->kind ==
+		DNS ? SECOND : 0);      /* after a question not sent */
 	if (a->second_at)
 		return a->first == ACCEPTS && behaviours[a->second].is & AWAY &&
-			a->back && a->back < 900 && !world.stable &&
-			target(t)->state == FREE && timeout() && !is_name(t) &&
-			latency(t, i) < MS && run.accepted[t][i] &&
-			run.accepted[t][i] <= a->second_at * MS;
-	return known <= patience &&
-		(a->first == ACCEPTS ? latency(t, i) <= patience :
-		 a->first == FULL ? a->is_local :
-		 behaviours[a->first].is & TROUBLE);
+			a->back && a->back < 900 && lag(t, i) < MS &&
+			!is_name(t) && !world.stable && run.accepted[t][i] &&
+			!is_once(t) && run.accepted[t][i] <= a->second_at * MS;
+	return known <= patience && (a->first == FULL ? a->is_local :
+		a->first == ACCEPTS ? lag(t, i) <= patience :
+		behaviours[a->first].is & TROUBLE);
 }
 
 /* Some server has said what it knows; not one that could not be asked, or whose
@@ -1277,17 +1283,17 @@ static void free_is_beside_no_server(int t)
 	/* A stop leaves nothing of TIME, or of that for TCP: it was silent. */
 	bool is_over = run.stopped_for && ((is_dns && world.use_vc) ||
 		(timeout() && timeout() < run.stopped_for + 100 * MS));
-	for (int k = 0; k < 2 * server_count(); k++) {
+	for (int k = 0; k < 2 * servers(); k++) {
 		enum says what = says(k / 2, k % 2);
 		ns delay = server_delay(k / 2, k % 2);
 		is_shut |= what == FIREWALLED;
-		is_told |= replies[what].is & KNOWS && (what != TRUNCATES ||
-			server(k / 2)->stream || !timeout() || delay + least(
+		is_told |= reply[what].is & KNOWS && (what != TRUNCATES ||
+			world.s[k / 2].stream || !timeout() || delay + least(
 			delay, SECOND) < time_up() + run.stopped_for + 50 * MS);
 	}
 	must(!is_dns || world.use_vc || (is_told && (!is_shut ||
 		world.servers > 1)), "6: free only if the name is known");
-	for (int i = 0; i < address_count(t); i++)
+	for (int i = 0; i < addresses(t); i++)
 		must(is_over || !is_never_free(t, i), "4: free: none accepts");
 }
 
@@ -1295,40 +1301,21 @@ static void free_is_beside_no_server(int t)
 static ns notice_time(int t)
 {
 	ns best = NEVER, patience = connect_timeout() / 10 * 9;
-	/* In a crowd others may be asked first. */
-	ns queue = world.crowd ? 2 * SECOND + 4 * connect_timeout() : 0;
-	for (int i = 0; i < address_count(t); i++) {
-		bool was_prompt;
-		ns delay = latency(t, i), from = live_from(t, i, &was_prompt);
-		ns known = known_at(t, address(t, i)->is_ipv6) + queue;
-		if (delay > patience || from == NEVER || known >= NEVER ||
+	ns others_first = world.crowd ? 2 * SECOND + 4 * connect_timeout() : 0;
+	for (int i = 0; i < addresses(t); i++) {
+		const struct address *a = address(t, i);
+		ns wait = lag(t, i), from = live_from(t, i);
+		ns known = known_at(t, a->is_ipv6) + others_first;
+		if (wait > patience || from == NEVER || known >= NEVER ||
 		    (timeout() == 0 && (from || known > patience)))
 			continue;
 		if (from)               /* behind a probe that is silent */
-			from += was_prompt ? delay + 250 * MS
-				: connect_timeout() + 1200 * MS;
-		best = least(best, most(from, known) + delay +
+			from += a->second_at && !behaviours[a->first].later ?
+				connect_timeout() + 1200 * MS : wait + 250 * MS;
+		best = least(best, most(from, known) + wait +
 			world.stable * MS + 150 * MS);
 	}
 	return best;
-}
-
-static void must_be_reached(int t, ns by)
-{
-	must(!*run.failure[t] && run.reached[t] <= by && (target_count() > 1 ||
-		run.now - run.started < by + 50 * MS), "5: noticed in time");
-}
-
-/* That of this machine is found by the last check, too. */
-static void what_accepts_is_noticed(int t)
-{
-	bool was_prompt;
-	ns by = notice_time(t), from = live_from(t, 0, &was_prompt);
-	must(!*run.failure[t] || from + MS >= time_up() || is_name(t) ||
-		!was_prompt || latency(t, 0) || world.stable || world.crowd ||
-		!timeout(), "5: nothing is missed at the end");
-	if (by <= time_up() && by < NEVER)
-		must_be_reached(t, by);
 }
 
 /* When it must have been seen that an address does not accept, or no more: what
@@ -1336,31 +1323,47 @@ static void what_accepts_is_noticed(int t)
 static ns vacant_at(int t, int i)
 {
 	const struct address *a = address(t, i);
-	bool is_second = a->second_at, is_known = !a->back && (!is_second ||
-		(a->first == ACCEPTS && !is_once(t) && !world.stable));
-	enum behaviour b = is_second ? a->second : a->first;
+	bool changes = a->second_at, is_known = !changes || (!a->back &&
+		a->first == ACCEPTS && !is_once(t) && !world.stable);
+	enum behaviour b = changes ? a->second : a->first;
 	int error = b == SILENT ? ETIMEDOUT : behaviours[b].later;
-	ns wait = least(b == SILENT ? NEVER : latency(t, i), connect_timeout());
-	if (!is_known || !error || behaviours[b].is & TROUBLE)
+	ns wait = least(b == SILENT ? NEVER : lag(t, i), connect_timeout());
+	if (!is_known || !error || (is_once(t) && zone_at(t)) ||
+	    behaviours[b].is & TROUBLE)
 		return NEVER;
-	wait += is_second && error != ECONNREFUSED ? SECOND + wait : 0;
-	return wait + (is_second ? a->second_at * MS + rtt(t, i) / 2 : 0);
+	wait += changes && error != ECONNREFUSED ? SECOND + wait : 0;
+	return wait + zone_at(t) + a->second_at * MS + changes * rtt(t, i) / 2;
 }
 
-static void vacancy_is_noticed(int t)
+/* When it must have been noticed that none accepts. */
+static ns vacancy_time(int t)
 {
 	bool is_dns = target(t)->kind == DNS, is_known = false;
 	ns last = 0, settled = !is_dns ? known_at(t, 0) :
 		most(said_at(0, 0), said_at(0, 1)) * (candidates_before(t) + 1);
 	if (world.hosts_at || world.resolv_at || (is_dns && world.servers > 1)
 	    || (is_once(t) && settled > connect_timeout() / 10 * 9))
-		return;
-	for (int i = 0; i < address_count(t); i++) {
+		return NEVER;
+	for (int i = 0; i < addresses(t); i++) {
 		is_known |= known_at(t, address(t, i)->is_ipv6) < NEVER;
 		last = most(last, settled + vacant_at(t, i) + 300 * MS);
 	}
-	if (is_known && last < least(time_up(), HORIZON))
-		must_be_reached(t, last);
+	return is_known && last < least(time_up(), HORIZON) ? last : NEVER;
+}
+
+/* What is so is noticed in time; what is local, by the last check, too. */
+static void it_is_noticed(int t)
+{
+	const struct address *a = address(t, 0);
+	bool is_free = target(t)->state != OCCUPIED;
+	ns by = is_free ? vacancy_time(t) : notice_time(t);
+	must(is_free || !*run.failure[t] || live_from(t, 0) + MS >= time_up() ||
+		(a->second_at && !behaviours[a->first].later) || lag(t, 0) ||
+		is_name(t) || world.stable || world.crowd || !timeout(),
+		"5: nothing is missed at the end");
+	must(by > time_up() || by == NEVER || (!*run.failure[t] &&
+		run.reached[t] <= by && (targets() > 1 ||
+		run.now - run.started < by + 50 * MS)), "5: noticed in time");
 }
 
 /* What -t 0 reaches, a TIME of the connect timeout and 1 s reaches, too, where
@@ -1369,20 +1372,20 @@ static void vacancy_is_noticed(int t)
 static void check_longer(void)
 {
 	int time = world.timeout;
-	bool is_static = is_undisturbed() && !world.crowd, is_lucky = false;
+	bool is_static = is_calm() && !world.crowd, is_lucky = false;
 	for (int k = 0; &ints[k] < (int *)world.f; k++)
 		is_static &= !field_of[k]->is_change || !ints[k];
 	for (int s = 0; s < SERVERS; s++)
 		is_static &= 3 * server_delay(s, 1) < connect_timeout() &&
-			!(server(s)->middlebox && target_count() > 1);
+			!(world.s[s].middlebox && targets() > 1);
 	if (violation || !is_static || is_success() || world.find || timeout() <
 	    connect_timeout() + SECOND * 3 / 2 + world.stable * MS)
 		return;
 	world.timeout = 0;
 	run_program();
 	world.timeout = time;
-	for (int t = 0; t < target_count(); t++)
-		for (int i = 0; i < address_count(t); i++)
+	for (int t = 0; t < targets(); t++)
+		for (int i = 0; i < addresses(t); i++)
 			is_lucky |= target(t)->state && !run.is_tried[t][i] &&
 				behaviours[address(t, i)->first].is &
 				(LISTENS | TROUBLE);
@@ -1395,16 +1398,16 @@ static void run_world(void)
 	settle_world();
 	run_program();
 	end_is_right();
-	for (int t = 0; t < target_count() && !world.find; t++) {
+	for (int t = 0; t < targets() && !world.find; t++) {
 		bool is_occupied = target(t)->state == OCCUPIED;
+		bool is_reached = run.reached[t] || (is_success() &&
+			!(world.any && targets() > 1));         /* certainly */
 		reason_was_so(t);
-		must(!is_occupied || !is_reached(t) || run.is_accepted[t],
+		must(!is_occupied || !is_reached || run.is_accepted[t],
 			"4: occupied only after an acceptance");
-		if (is_occupied && is_undisturbed())
-			what_accepts_is_noticed(t);
-		if (!is_occupied && is_undisturbed() && !is_cramped())
-			vacancy_is_noticed(t);
-		if (!is_occupied && is_reached(t))
+		if (is_calm() && (is_occupied || !is_cramped()))
+			it_is_noticed(t);
+		if (!is_occupied && is_reached)
 			free_is_beside_no_server(t);
 	}
 	check_longer();
@@ -1432,10 +1435,11 @@ static void parse_field(const char *text)       /* "a5.first=1" */
 	ints[k] = atoi(text + size + 1);
 }
 
-static void shrink_world(void)
+static void print_shrunk_world(void)
 {
 	struct world before, kept;
 	const char *first = violation;
+	is_tracing = false;
 	do {
 		before = world;
 		for (int k = 0; k < INTS; k++)
@@ -1449,7 +1453,7 @@ static void shrink_world(void)
 				world = kept;
 			}
 	} while (memcmp(&before, &world, sizeof world) != 0);
-	violation = first;
+	print_world(stdout, first);
 }
 
 /* A crash, a sanitizer's complaint, or a loop without a call. */
@@ -1483,12 +1487,9 @@ int main(int argc, char **argv)
 		if (!is_given)
 			draw_world(seed);
 		run_world();
-		if (!violation)
-			continue;
-		is_tracing = false;
-		shrink_world();
-		print_world(stdout, violation);
-		wrong++;
+		wrong += violation != NULL;
+		if (violation)
+			print_shrunk_world();
 	}
 	printf("%.0f worlds, %.0f a second of CPU time\n", count,
 		count * CLOCKS_PER_SEC / clock());
