@@ -22,7 +22,6 @@
  *
  * Everywhere t is a target, i one of its addresses, s a name server, f a family
  * (0: A and IPv4, 1: AAAA and IPv6), n a descriptor and d what is behind it.
- *
  * SPDX-License-Identifier: Unlicense
  */
 
@@ -1280,9 +1279,10 @@ static bool is_never_free(int t, int i)
 static void free_is_beside_no_server(int t)
 {
 	bool is_dns = target(t)->kind == DNS, is_told = false, is_shut = false;
-	/* A stop leaves nothing of TIME, or of that for TCP: it was silent. */
-	bool is_over = run.stopped_for && ((is_dns && world.use_vc) ||
-		(timeout() && timeout() < run.stopped_for + 100 * MS));
+	/* A stop leaves nothing of TIME, for TCP or for a repeat: it was silent. */
+	bool is_over = run.stopped_for && ((is_dns && (world.use_vc ||
+		connect_timeout() < 100 * MS)) || (timeout() && timeout() <
+		run.stopped_for + (is_dns ? 1100 : 100) * MS));
 	for (int k = 0; k < 2 * servers(); k++) {
 		enum says what = says(k / 2, k % 2);
 		ns delay = server_delay(k / 2, k % 2);
