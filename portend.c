@@ -2227,8 +2227,9 @@ static void find_port(struct target *t)
 }
 
 /* The accepted side, with the listener's SO_REUSEADDR, closes first. Then only
- * a bind(2) to the port with SO_REUSEADDR gets it (inet_csk_get_port). A client
- * that is left waits to be accepted. */
+ * a bind(2) to the port with SO_REUSEADDR gets it (inet_csk_get_port). Where
+ * accept4(2) fails, the client stays for the next try, which would else accept
+ * what has closed. */
 static int make_time_wait(int listener, int *client, const union endpoint *e)
 {
 	struct pollfd ready = { .fd = listener, .events = POLLIN };
@@ -2256,8 +2257,8 @@ static int make_time_wait(int listener, int *client, const union endpoint *e)
 }
 
 /* Reserves the port that the address holds, for a wildcard on loopback, and
- * lets go of it; trouble may pass while there is TIME. NOT_KEPT: anybody could
- * have it (net.ipv4.tcp_max_tw_buckets). */
+ * lets go of it; trouble may pass while there is TIME, in short pauses, which
+ * may end after it. NOT_KEPT: anybody could have it (tcp_max_tw_buckets). */
 static int reserve(const struct target *t, struct address *a)
 {
 	union endpoint *e = &a->endpoint;
